@@ -1,0 +1,87 @@
+"""Every error that napari-streaming raises on purpose.
+
+::
+
+    StreamingError
+    ├── URLError              a URL that cannot be used (also a ValueError)
+    ├── DataError             an array or a name that cannot be streamed (also a ValueError)
+    ├── ClosedError           a call on something closed, or carried over a fork
+    ├── TransportError        the address or the shared memory cannot be used (also an OSError)
+    │   └── AddressInUseError somebody else listens there
+    └── ProtocolError         the other side broke the protocol
+        ├── MalformedError    bytes that are no message, or a message out of bounds
+        ├── VersionError      another protocol version
+        └── StateError        a valid message at the wrong time
+
+``DataError`` and ``ClosedError`` blame the caller, ``ProtocolError`` the peer: code that
+reads from a socket catches the latter alone.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AddressInUseError",
+    "ClosedError",
+    "DataError",
+    "MalformedError",
+    "ProtocolError",
+    "StateError",
+    "StreamingError",
+    "TransportError",
+    "URLError",
+    "VersionError",
+]
+
+
+class StreamingError(Exception):
+    """Base of all errors of this package."""
+
+
+class URLError(StreamingError, ValueError):
+    """A stream URL that cannot be used as given."""
+
+
+class DataError(StreamingError, ValueError):
+    """An array, a name or a coordinate that cannot be streamed."""
+
+
+class ClosedError(StreamingError):
+    """A call on a publisher or receiver that is closed."""
+
+
+class TransportError(StreamingError, OSError):
+    """An address or a piece of shared memory that cannot be used."""
+
+
+class AddressInUseError(TransportError):
+    """Another program listens at the address."""
+
+
+class ProtocolError(StreamingError):
+    """The peer broke the protocol.
+
+    Attributes
+    ----------
+    code : str
+        A short machine-readable reason, sent to the peer.
+    """
+
+    code = "protocol"
+
+
+class MalformedError(ProtocolError):
+    """Bytes that are not a message, or a message outside its bounds."""
+
+    code = "malformed"
+
+
+class VersionError(ProtocolError):
+    """The peer speaks another version of the protocol."""
+
+    code = "version"
+
+
+class StateError(ProtocolError):
+    """A valid message at a time when the protocol does not allow it."""
+
+    code = "state"

@@ -1,0 +1,43 @@
+"""Numbers that a user may want to change, with their units and their reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["PublisherSettings", "ReceiverSettings"]
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherSettings:
+    """Limits of a publisher.
+
+    Parameters
+    ----------
+    memory : int
+        Bytes that planes may take while they wait for viewers. Touched only as needed,
+        recycled for ever; when full, the oldest waiting plane makes room for the newest.
+    close_timeout : float
+        Seconds that ``close()`` and the interpreter's exit may wait for viewers.
+    """
+
+    memory: int = 512 * MIB
+    close_timeout: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverSettings:
+    """Limits of a receiver.
+
+    Parameters
+    ----------
+    window : int
+        Bytes that one publisher may have under way to us: what it sends before the
+        first acknowledgement comes back, and the most a frozen viewer pins.
+    warm : int
+        Bytes of plane memory that are faulted in ahead of need.
+    """
+
+    window: int = 128 * MIB
+    warm: int = 256 * MIB

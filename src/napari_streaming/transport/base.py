@@ -1,0 +1,113 @@
+"""What a transport promises: frames, in order, between this side and each of its peers.
+
+An :class:`Endpoint` is one URL, bound or connected. One thread owns it; only
+:meth:`Endpoint.wake` may be called from others. Peers come and go by themselves: a
+connecting endpoint reconnects for ever and says each time that it is connected, a listening
+one learns of a peer by its first frames.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from napari_streaming.uri import StreamURL
+from napari_streaming.wire.codec import Buffer
+
+__all__ = ["Connected", "Delivery", "Endpoint", "Event", "Lost", "Received"]
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A connecting endpoint reached its peer: a session may start."""
+
+    peer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Frames came from a peer."""
+
+    peer: bytes
+    frames: Sequence[Buffer]
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A peer is gone: what it did not acknowledge may not have arrived."""
+
+    peer: bytes
+    reason: str
+
+
+Event: TypeAlias = Connected | Received | Lost
+
+
+class Delivery(Protocol):
+    """What became of sent buffers."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the transport has no more use for the buffers."""
+
+
+class Endpoint(ABC):
+    """One URL, bound or connected, owned by one thread.
+
+    Parameters
+    ----------
+    url : StreamURL
+        Where; after :meth:`open` with the port that was really bound.
+    token : str
+        The secret of the connection; transports that encrypt derive their keys from it.
+    """
+
+    def __init__(self, url: StreamURL, token: str) -> None:
+        self.url = url
+        self._token = token
+
+    @abstractmethod
+    def open(self) -> None:
+        """Bind or start to connect.
+
+        Raises
+        ------
+        TransportError
+            The address cannot be bound; :class:`AddressInUseError` if it is taken.
+        """
+
+    @abstractmethod
+    def poll(self, timeout: float) -> list[Event]:
+        """Wait until something happens, :meth:`wake` is called or `timeout` seconds pass."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Make :meth:`poll` return at once. Any thread may call this."""
+
+    @abstractmethod
+    def send(self, peer: bytes, frames: Sequence[Buffer]) -> Delivery | None:
+        """Send frames, without waiting.
+
+        Buffers after the first frame are not copied: they must stay as they are until
+        the delivery is done.
+
+        Returns
+        -------
+        Delivery or None
+            None: not now, the transport is full.
+
+        Raises
+        ------
+        ConnectionError
+            The peer is gone.
+        """
+
+    @abstractmethod
+    def drop(self, peer: bytes, token: str | None = None) -> None:
+        """Forget a peer. A connecting endpoint connects anew, with `token` if given."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of everything, at once."""

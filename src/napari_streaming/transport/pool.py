@@ -1,0 +1,344 @@
+"""Shared memory for planes: one segment, cut into blocks that are reused for ever.
+
+The segment has the size of the publisher's budget but takes memory only as it is touched.
+Blocks are cut first-fit from the lowest address, so that the same warm pages serve again
+and again, and a thread touches pages ahead of need: a plane copied into warm pages costs
+one memcpy, into fresh ones ten.
+
+On Linux the segment is a memfd that others map through ``/proc``: memory that belongs to
+processes and not to a name, gone with the last of them, ``kill -9`` included. Elsewhere it
+is a named segment of :mod:`multiprocessing.shared_memory`.
+
+Layout, all little endian. The segment starts with the magic and its identity; a block
+starts with its generation, 0 while it is written. A reader compares the generation before
+and after its copy, so that a block that was given to another plane meanwhile is noticed.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+import mmap
+import os
+import secrets
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from multiprocessing import shared_memory
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from napari_streaming.errors import TransportError
+from napari_streaming.wire.messages import Block, Segment
+
+__all__ = ["AttachedSegment", "Pool", "Slot"]
+
+_MAGIC = b"NPSTPOOL"
+_HEADER = 64
+_PAGE = 4096
+_TOUCH = 4 * 1024 * 1024
+
+Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
+
+
+class Slot:
+    """A block of the pool, counted by those who use it and free when the last lets go.
+
+    Attributes
+    ----------
+    nbytes : int
+        The size asked for.
+    generation : int
+        Unique in the pool; stands in the block's header once :meth:`seal` was called.
+    """
+
+    def __init__(self, pool: Pool, offset: int, size: int, nbytes: int, generation: int) -> None:
+        self.nbytes = nbytes
+        self.generation = generation
+        self._pool, self._offset, self._size = pool, offset, size
+        self._users = 1
+        self._stamp(0)
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+        """View the block as an array, writable."""
+        return np.ndarray(shape, dtype, self._pool.memory.data, self._offset + _HEADER)
+
+    def buffer(self) -> memoryview:
+        """View the block as raw bytes."""
+        start = self._offset + _HEADER
+        return self._pool.memory[start : start + self.nbytes].data
+
+    def block(self) -> Block:
+        """Return how a message refers to this block."""
+        return Block(self._pool.segment.segment, self._offset, self.generation)
+
+    def seal(self) -> None:
+        """Declare the content complete."""
+        self._stamp(self.generation)
+
+    def retain(self) -> Slot:
+        """Count one more user; return the same slot."""
+        with self._pool.lock:
+            self._users += 1
+        return self
+
+    def release(self) -> None:
+        """Count one user less; the last one gives the block back."""
+        with self._pool.lock:
+            self._users -= 1
+            if self._users == 0:
+                self._stamp(0)
+                self._pool.give_back(self._offset, self._size)
+
+    def _stamp(self, generation: int) -> None:
+        header = self._pool.memory[self._offset : self._offset + 8]
+        header.view("<u8")[0] = generation
+
+
+class Pool:
+    """One segment of shared memory and the blocks in it. Thread-safe.
+
+    Parameters
+    ----------
+    size : int
+        Bytes of the segment: the most that all blocks may take together.
+
+    Attributes
+    ----------
+    segment : Segment
+        How viewers find it; its `address` is empty where memory cannot be shared.
+    memory : ndarray of uint8
+        The whole segment.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = math.ceil(size / _PAGE) * _PAGE
+        self.lock = threading.Condition(threading.RLock())
+        identity = secrets.token_hex(16)
+        self.memory, address, self._unmake = _make_segment(self.size)
+        self.segment = Segment(identity, address, self.size)
+        self.memory[: len(_MAGIC)] = np.frombuffer(_MAGIC, np.uint8)
+        self.memory[len(_MAGIC) : len(_MAGIC) + 16] = np.frombuffer(
+            bytes.fromhex(identity), np.uint8
+        )
+        self._free: list[tuple[int, int]] = []  # (offset, size), sorted, never adjacent
+        self._untouched = _PAGE  # from here on nobody has written yet
+        self._wanted = 0
+        self._in_use = 0
+        self._generation = 0
+        self._closed = False
+        self._toucher = threading.Thread(
+            target=_touch_ahead, args=(weakref.ref(self), self.lock), daemon=True
+        )
+        self._toucher.name = "napari-streaming-pool"
+        self._toucher.start()
+
+    @property
+    def in_use(self) -> int:
+        """Bytes that blocks take now."""
+        return self._in_use
+
+    def allocate(self, nbytes: int) -> Slot | None:
+        """Return a block for this many bytes, or None when the pool is full."""
+        size = math.ceil((nbytes + _HEADER) / _PAGE) * _PAGE
+        with self.lock:
+            offset = self._take(size)
+            if offset is None:
+                return None
+            self._in_use += size
+            self._generation += 1
+            # As much again as is in use, and four more of these: warm before they come.
+            wanted = min(self.size, 2 * self._in_use + 4 * size)
+            if wanted > self._wanted:
+                self._wanted = wanted
+                self.lock.notify()
+            return Slot(self, offset, size, nbytes, self._generation)
+
+    def give_back(self, offset: int, size: int) -> None:
+        """Put a block into the free list. Called by slots, with the lock held."""
+        self._in_use -= size
+        self._put(offset, size)
+
+    def close(self) -> None:
+        """Let go of the segment; arrays that still look at it keep it mapped."""
+        with self.lock:
+            self._closed = True
+            self.lock.notify()
+        self._unmake()
+
+    def _take(self, size: int) -> int | None:
+        for index, (offset, length) in enumerate(self._free):
+            if length >= size:
+                if length == size:
+                    del self._free[index]
+                else:
+                    self._free[index] = (offset + size, length - size)
+                return offset
+        offset = self._untouched
+        if offset + size > self.size:
+            return None
+        self._untouched += size
+        return offset
+
+    def _put(self, offset: int, size: int) -> None:
+        index = bisect.bisect(self._free, (offset, 0))
+        if index < len(self._free) and self._free[index][0] == offset + size:
+            size += self._free.pop(index)[1]
+        if index and sum(self._free[index - 1]) == offset:
+            index -= 1
+            offset, before = self._free.pop(index)
+            size += before
+        self._free.insert(index, (offset, size))
+
+    def claim_untouched(self) -> tuple[int, int] | None:
+        """Return a stretch that the toucher may write to now. With the lock held."""
+        end = min(self._wanted, self._untouched + _TOUCH, self.size)
+        if self._closed or end <= self._untouched:
+            return None
+        start, self._untouched = self._untouched, end
+        return start, end
+
+    def touched(self, start: int, end: int) -> None:
+        """Take a touched stretch into the free list."""
+        with self.lock:
+            self._put(start, end - start)
+
+
+def _touch_ahead(reference: weakref.ref[Pool], lock: threading.Condition) -> None:
+    """Fault pages in, a few at a time, until the pool is closed or gone."""
+    while True:
+        pool = reference()
+        if pool is None or pool._closed:
+            return
+        with lock:
+            stretch = pool.claim_untouched()
+        if stretch is not None:
+            start, end = stretch
+            pool.memory[start:end:_PAGE] = 0  # numpy lets other threads run meanwhile
+            pool.touched(start, end)
+        del pool
+        if stretch is None:
+            with lock:
+                lock.wait(1.0)
+
+
+class AttachedSegment:
+    """Another process's segment, mapped for reading.
+
+    Parameters
+    ----------
+    segment : Segment
+        As the publisher announced it.
+
+    Raises
+    ------
+    TransportError
+        It cannot be mapped, or is not what it claims to be.
+    """
+
+    def __init__(self, segment: Segment) -> None:
+        kind, _, where = segment.address.partition(":")
+        if kind == "memfd" and sys.platform == "linux":
+            memory = _map_memfd(where, segment.size)
+        elif kind == "shm" and sys.platform != "linux":
+            memory = _map_named(where, segment.size)
+        else:
+            raise TransportError(f"no shared memory of kind {segment.address!r} here")
+        expected = _MAGIC + bytes.fromhex(segment.segment)
+        if bytes(memory[: len(expected)]) != expected:
+            raise TransportError(f"{segment.address} holds another segment")
+        self._memory: Bytes = memory
+
+    def copy(self, block: Block, into: np.ndarray) -> bool:
+        """Copy a block's content; return False if it was given away before or meanwhile.
+
+        Parameters
+        ----------
+        block : Block
+            Where; checked against the segment's size.
+        into : ndarray
+            C-contiguous, of the dtype and shape of what lies there.
+
+        Raises
+        ------
+        TransportError
+            The block does not lie within the segment.
+        """
+        start = block.offset + _HEADER
+        if block.offset % _PAGE or start + into.nbytes > self._memory.nbytes:
+            raise TransportError(f"block at {block.offset} lies outside the segment")
+        generation = self._memory[block.offset : block.offset + 8].view("<u8")
+        if generation[0] != block.generation:
+            return False
+        np.copyto(into, np.ndarray(into.shape, into.dtype, self._memory.data, start))
+        return bool(generation[0] == block.generation)
+
+
+def _make_segment(size: int) -> tuple[Bytes, str, Callable[[], None]]:
+    """Return memory of this size, its address, and what to call to let it go."""
+    if sys.platform == "linux":
+        import fcntl
+
+        try:
+            fd = os.memfd_create("napari-streaming", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        except OSError:  # forbidden in some sandboxes: planes go inline then
+            return np.frombuffer(mmap.mmap(-1, size), np.uint8), "", lambda: None
+        os.ftruncate(fd, size)
+        # A reader must never meet a shrunk file: that would be a SIGBUS.
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+        memory = np.frombuffer(mmap.mmap(fd, size), np.uint8)
+        return memory, f"memfd:{os.getpid()}:{fd}", _once(lambda: os.close(fd))
+    shared = shared_memory.SharedMemory(create=True, size=size)
+    memory = np.ndarray((size,), np.uint8, shared.buf)
+    return memory, f"shm:{shared.name}", _once(shared.unlink)
+
+
+def _once(function: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that calls another one, the first time only."""
+    calls = [function]
+    return lambda: calls.pop()() if calls else None
+
+
+def _map_memfd(where: str, size: int) -> Bytes:
+    import fcntl
+
+    pid, _, number = where.partition(":")
+    if not (pid.isdecimal() and number.isdecimal()):
+        raise TransportError(f"memfd:{where} is no address")
+    try:
+        fd = os.open(f"/proc/{pid}/fd/{number}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+            found = os.fstat(fd)
+            if not seals & fcntl.F_SEAL_SHRINK or found.st_size != size:
+                raise TransportError("the memory is not sealed, or of another size")
+            if found.st_uid != os.getuid():
+                raise TransportError("the memory belongs to another user")
+            return np.frombuffer(mmap.mmap(fd, size, prot=mmap.PROT_READ), np.uint8)
+        finally:
+            os.close(fd)
+    except (OSError, ValueError) as error:
+        raise TransportError(f"cannot map memfd:{where}: {error}") from None
+
+
+class _NamedSegment(shared_memory.SharedMemory):
+    """Somebody else's named segment: closed quietly while arrays still look at it."""
+
+    def __exit__(self, *_: tuple[type, BaseException, TracebackType]) -> None:
+        self.close()
+
+
+def _map_named(name: str, size: int) -> Bytes:
+    try:
+        shared = shared_memory.SharedMemory(name=name)
+    except OSError as error:
+        raise TransportError(f"cannot map shm:{name}: {error}") from None
+    if shared.size < size:
+        raise TransportError(f"shm:{name} is of another size")
+    memory = np.ndarray((size,), np.uint8, shared.buf)
+    memory.flags.writeable = False
+    weakref.finalize(memory, shared.close)
+    return memory

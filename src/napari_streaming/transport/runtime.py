@@ -1,0 +1,149 @@
+"""Who listens on this machine: one small file for each, readable by its user alone.
+
+The file carries the URL, the token, the process id and its start time, so that a connecting
+program of the same user needs no token typed, and a file left by a dead process is
+recognised as such.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import stat
+import sys
+from functools import cache
+from pathlib import Path
+
+import msgspec
+import platformdirs
+
+from napari_streaming.errors import TransportError, URLError
+from napari_streaming.uri import StreamURL, parse_url
+
+__all__ = ["Listing", "find_listing", "host_identity", "new_token", "runtime_folder", "withdraw"]
+__all__ += ["announce", "process_started"]
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """A listener on this machine.
+
+    `started` is the start time of process `pid`, in seconds since the epoch.
+    """
+
+    url: str
+    token: str
+    pid: int
+    started: float
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process that wrote this still runs."""
+        started = process_started(self.pid)
+        return started is not None and abs(started - self.started) < 1.0
+
+
+@cache
+def runtime_folder() -> Path:
+    """Return the private folder of this user, made if needed.
+
+    Raises
+    ------
+    TransportError
+        Somebody else could read or write there.
+    """
+    folder = platformdirs.user_runtime_path("napari-streaming")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise TransportError(
+            f"cannot use the runtime folder {folder}: {error}; set XDG_RUNTIME_DIR to a "
+            "folder of yours"
+        ) from None
+    if os.name == "posix" and (found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode)):
+        raise TransportError(f"{folder} is not a folder of yours; set XDG_RUNTIME_DIR to one")
+    if os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
+        folder.chmod(0o700)
+    return folder
+
+
+def new_token() -> str:
+    """Return a fresh random token: 128 bits, safe in a URL."""
+    return secrets.token_urlsafe(16)
+
+
+def announce(url: StreamURL, token: str) -> Listing:
+    """Leave word that this process listens at `url`."""
+    started = process_started(os.getpid())
+    listing = Listing(str(url), token, os.getpid(), started or 0.0)
+    path = _path(url)
+    draft = path.with_suffix(f".{os.getpid()}.tmp")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(handle, "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(listing)))
+    draft.replace(path)
+    return listing
+
+
+def withdraw(url: StreamURL) -> None:
+    """Take back what :func:`announce` left, unless somebody else listens there by now."""
+    listing = _read(url)
+    if listing is not None and listing.pid == os.getpid():
+        _path(url).unlink(missing_ok=True)
+
+
+def find_listing(url: StreamURL) -> Listing | None:
+    """Return the live listener that a URL leads to, if it is one of this user's here."""
+    listing = _read(url)
+    if listing is None or not listing.is_alive:
+        return None
+    try:
+        listening = parse_url(listing.url)
+    except URLError:
+        return None
+    # A token of this machine must never be sent to another one with the same port.
+    return listing if url.is_local or url.host == listening.host else None
+
+
+def _read(url: StreamURL) -> Listing | None:
+    try:
+        return msgspec.json.decode(_path(url).read_bytes(), type=Listing)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _path(url: StreamURL) -> Path:
+    if url.scheme == "tcp":
+        return runtime_folder() / f"tcp-{url.port}.json"
+    name = hashlib.sha256(url.path.encode()).hexdigest()[:16]
+    return runtime_folder() / f"{url.scheme}-{name}.json"
+
+
+def process_started(pid: int) -> float | None:
+    """Return when a process started, in seconds since the epoch; None if it is gone."""
+    import psutil  # 10 ms: only those who listen or look for a listener pay
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return float(process.create_time())
+    except psutil.Error:
+        return None
+
+
+@cache
+def host_identity() -> str:
+    """Return what two processes share if they can map each other's memory.
+
+    On Linux the running kernel, the process namespace and the user.
+    """
+    if sys.platform == "linux":
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+        return f"{boot}/{namespace}/{os.getuid()}"
+    import getpass
+    import uuid
+
+    return f"{uuid.getnode():x}/{getpass.getuser()}"

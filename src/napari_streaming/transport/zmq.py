@@ -1,0 +1,243 @@
+"""ZeroMQ over tcp and ipc: a ROUTER listens, a DEALER connects; either side may do either.
+
+Off this machine the connection is encrypted and authenticated with CURVE (RFC 26 of
+ZeroMQ). The server's key pair is derived from the shared token, so that one secret in the
+URL is all a user has to carry.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import zmq
+from zmq.utils import z85
+from zmq.utils.monitor import recv_monitor_message
+
+from napari_streaming.errors import AddressInUseError, TransportError
+from napari_streaming.transport.base import Connected, Delivery, Endpoint, Event, Lost, Received
+from napari_streaming.transport.runtime import runtime_folder
+from napari_streaming.uri import StreamURL
+from napari_streaming.wire.codec import MAX_BUFFER, Buffer
+
+__all__ = ["ConnectingEndpoint", "ListeningEndpoint"]
+
+_MAX_EVENTS = 64
+_SERVER = b"server"
+
+
+class _Done:
+    done = True
+
+
+_DONE = _Done()
+
+
+class _ZmqEndpoint(Endpoint):
+    """What both kinds share: a socket, a waker, a poller."""
+
+    _kind: int
+
+    def __init__(self, url: StreamURL, token: str) -> None:
+        super().__init__(url, token)
+        self._context = zmq.Context(io_threads=1)
+        self._poller = zmq.Poller()
+        self._waker, self._woken = socket.socketpair()
+        self._waker.setblocking(False)
+        self._woken.setblocking(False)
+        self._poller.register(self._woken, zmq.POLLIN)
+        self._socket: zmq.Socket[bytes] = self._make_socket()
+
+    def _make_socket(self) -> zmq.Socket[bytes]:
+        made = self._context.socket(self._kind)
+        made.linger = 0
+        made.sndhwm = made.rcvhwm = 4096
+        made.maxmsgsize = MAX_BUFFER
+        if self.url.scheme == "tcp":
+            # Found by libzmq's own thread: a cable that was pulled, a host that is gone.
+            made.heartbeat_ivl = 2_000
+            made.heartbeat_timeout = 15_000
+            made.sndbuf = made.rcvbuf = 4 * 1024 * 1024
+            if ":" in self.url.host:
+                made.ipv6 = True
+        self._poller.register(made, zmq.POLLIN)
+        return made
+
+    @property
+    def _address(self) -> str:
+        if self.url.scheme == "tcp":
+            return self.url.address.replace("localhost", "127.0.0.1")
+        path = Path(self.url.path)
+        return f"ipc://{path if path.is_absolute() else runtime_folder() / path}"
+
+    def wake(self) -> None:
+        try:
+            self._waker.send(b"\0")
+        except (BlockingIOError, OSError):  # already woken, or closed meanwhile
+            return
+
+    def poll(self, timeout: float) -> list[Event]:
+        ready = dict(self._poller.poll(max(0, round(timeout * 1000))))
+        if self._woken.fileno() in ready:
+            self._drain_waker()
+        return self._events(ready)
+
+    def _drain_waker(self) -> None:
+        try:
+            while len(self._woken.recv(4096)) == 4096:
+                pass
+        except BlockingIOError:
+            return
+
+    def _events(self, ready: dict[object, int]) -> list[Event]:
+        raise NotImplementedError
+
+    def _receive(self) -> list[zmq.Frame] | None:
+        try:
+            return self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return None
+
+    def _send(self, frames: Sequence[Buffer]) -> Delivery | None:
+        zero_copy = any(len(frame) > 65536 for frame in frames)
+        try:
+            tracker = self._socket.send_multipart(
+                frames, zmq.NOBLOCK, copy=not zero_copy, track=zero_copy
+            )
+        except zmq.Again:
+            return None
+        return tracker or _DONE
+
+    def close(self) -> None:
+        self._socket.close(linger=0)
+        self._context.destroy(linger=0)
+        self._waker.close()
+        self._woken.close()
+
+
+class ListeningEndpoint(_ZmqEndpoint):
+    """A ROUTER: any number of peers, each known by the identity that libzmq gives it."""
+
+    _kind = zmq.ROUTER
+
+    def open(self) -> None:
+        if self.url.scheme == "ipc":
+            self._claim_path(Path(self._address.removeprefix("ipc://")))
+        self._socket.router_mandatory = True
+        if self.url.encrypted:
+            self._socket.curve_server = True
+            self._socket.curve_secretkey = _server_key(self._token)
+        try:
+            self._socket.bind(self._address)
+        except zmq.ZMQError as error:
+            where = self.url.address
+            if error.errno == errno.EADDRINUSE:
+                raise AddressInUseError(
+                    f"{where} is already taken by another program: close it, "
+                    "or use another port or name"
+                ) from None
+            raise TransportError(f"cannot listen at {where}: {error}") from None
+        if self.url.scheme == "tcp" and self.url.port == 0:
+            bound = self._socket.getsockopt(zmq.LAST_ENDPOINT)
+            assert isinstance(bound, bytes)
+            self.url = replace(self.url, port=int(bound.rstrip(b"\0").rpartition(b":")[2]))
+
+    def _claim_path(self, path: Path) -> None:
+        """Refuse to take a path from a live listener, which libzmq would do in silence."""
+        if len(bytes(path)) > 107:
+            raise TransportError(f"{path}: a socket path has at most 107 bytes; choose a shorter")
+        probe = socket.socket(socket.AF_UNIX)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return
+        finally:
+            probe.close()
+        raise AddressInUseError(f"{path} is already taken by another program: use another name")
+
+    def _events(self, ready: dict[object, int]) -> list[Event]:
+        events: list[Event] = []
+        while len(events) < _MAX_EVENTS and (frames := self._receive()) is not None:
+            events.append(Received(frames[0].bytes, [frame.buffer for frame in frames[1:]]))
+        return events
+
+    def send(self, peer: bytes, frames: Sequence[Buffer]) -> Delivery | None:
+        try:
+            return self._send([peer, *frames])
+        except zmq.ZMQError as error:
+            if error.errno == errno.EHOSTUNREACH:
+                raise ConnectionError("the other side went away") from None
+            raise
+
+    def drop(self, peer: bytes, token: str | None = None) -> None:
+        """Do nothing: libzmq offers no way to close one peer of a ROUTER."""
+
+
+class ConnectingEndpoint(_ZmqEndpoint):
+    """A DEALER: one peer, watched through libzmq's monitor.
+
+    A lost connection costs the socket: what waits in its pipe belongs to the old session
+    and must not be the first thing that a new listener hears.
+    """
+
+    _kind = zmq.DEALER
+
+    def open(self) -> None:
+        self._connect()
+
+    def _connect(self) -> None:
+        self._socket.reconnect_ivl = 100
+        self._socket.reconnect_ivl_max = 2_000
+        if self.url.encrypted and self._token:
+            public, secret = zmq.curve_keypair()
+            self._socket.curve_publickey, self._socket.curve_secretkey = public, secret
+            self._socket.curve_serverkey = zmq.curve_public(_server_key(self._token))
+        self._monitor = self._socket.get_monitor_socket(
+            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        )
+        self._poller.register(self._monitor, zmq.POLLIN)
+        try:
+            self._socket.connect(self._address)
+        except zmq.ZMQError as error:
+            raise TransportError(f"cannot connect to {self.url.address}: {error}") from None
+
+    def _events(self, ready: dict[object, int]) -> list[Event]:
+        events: list[Event] = []
+        while len(events) < _MAX_EVENTS and (frames := self._receive()) is not None:
+            events.append(Received(_SERVER, [frame.buffer for frame in frames]))
+        if self._monitor in ready:
+            happened = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
+            if happened == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                events.insert(0, Connected(_SERVER))
+            elif happened == zmq.EVENT_DISCONNECTED:
+                events.append(Lost(_SERVER, "the connection broke"))
+        return events
+
+    def send(self, peer: bytes, frames: Sequence[Buffer]) -> Delivery | None:
+        return self._send(frames)
+
+    def drop(self, peer: bytes, token: str | None = None) -> None:
+        self._disconnect()
+        if token is not None:
+            self._token = token
+        self._socket = self._make_socket()
+        self._connect()
+
+    def _disconnect(self) -> None:
+        self._poller.unregister(self._monitor)
+        self._poller.unregister(self._socket)
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
+        self._socket.close(linger=0)
+
+
+def _server_key(token: str) -> bytes:
+    """Return the server's CURVE secret key, in Z85, for a token.
+
+    Any 32 bytes are a Curve25519 secret (Bernstein 2006, section 3).
+    """
+    return z85.encode(hashlib.sha256(b"napari-streaming curve " + token.encode()).digest())

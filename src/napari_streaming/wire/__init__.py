@@ -1,0 +1,1 @@
+"""The protocol without I/O: messages, bytes, sessions, flow. Text: ``docs/protocol.md``."""

@@ -1,0 +1,109 @@
+"""Bytes to messages and back, with every bound checked before anything is allocated.
+
+A message is a sequence of *frames*: a header, then one raw buffer for each array that is
+not in shared memory. The header is the magic, the version and a msgpack map.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+
+from napari_streaming.errors import MalformedError, VersionError
+from napari_streaming.wire.messages import Array, Item, Message, Metric
+
+__all__ = ["MAGIC", "MAX_BUFFER", "MAX_HEADER", "VERSION", "Buffer", "as_array", "pack", "unpack"]
+
+MAGIC = b"NPST"
+VERSION = 1
+_PREFIX = MAGIC + VERSION.to_bytes(2, "little")
+MAX_HEADER = 4 * 1024 * 1024
+MAX_BUFFER = 4 * 1024 * 1024 * 1024
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Message)
+
+
+def pack(message: Message) -> bytes:
+    """Return the header frame of a message; buffers follow it as they are."""
+    return _PREFIX + _encoder.encode(message)
+
+
+def unpack(frames: Sequence[Buffer]) -> tuple[Message, Sequence[Buffer]]:
+    """Return the message in these frames, and its raw buffers.
+
+    Parameters
+    ----------
+    frames : sequence of bytes-like
+        The header, then the raw buffers.
+
+    Returns
+    -------
+    message : Message
+    buffers : sequence of bytes-like
+        One for each array of an item that is not in shared memory, in their order;
+        each exactly as long as its array.
+
+    Raises
+    ------
+    VersionError
+        The header is of another version.
+    MalformedError
+        Anything else is wrong.
+    """
+    if not frames:
+        raise MalformedError("an empty message")
+    header = memoryview(frames[0])
+    if bytes(header[: len(MAGIC)]) != MAGIC:
+        raise MalformedError(f"not a napari-streaming message: starts with {bytes(header[:8])!r}")
+    version = int.from_bytes(header[len(MAGIC) : len(_PREFIX)], "little")
+    if version != VERSION:
+        raise VersionError(f"protocol version {version}, this side speaks {VERSION}")
+    if len(header) > MAX_HEADER:
+        raise MalformedError(f"a header of {len(header)} bytes, at most {MAX_HEADER} allowed")
+    try:
+        message = _decoder.decode(header[len(_PREFIX) :])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise MalformedError(f"not a valid message: {error}") from None
+    _check(message, frames[1:])
+    return message, frames[1:]
+
+
+def _check(message: Message, buffers: Sequence[Buffer]) -> None:
+    """Check what types alone cannot say."""
+    if isinstance(message, Metric) and not (
+        len(message.steps) == len(message.values) == len(message.times)
+    ):
+        raise MalformedError(f"metric {message.name!r}: columns of different lengths")
+    inline = [a for a in message.arrays if a.block is None] if isinstance(message, Item) else []
+    if len(inline) != len(buffers):
+        raise MalformedError(f"{len(buffers)} buffers for {len(inline)} inline arrays")
+    if isinstance(message, Item):
+        for value in message.at.values():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise MalformedError(f"a coordinate of {value}")
+        for array in message.arrays:
+            if nbytes(array) > MAX_BUFFER:
+                raise MalformedError(f"array {array.name!r} of {nbytes(array)} bytes is too big")
+    for array, buffer in zip(inline, buffers, strict=True):
+        if nbytes(array) != memoryview(buffer).nbytes:
+            raise MalformedError(
+                f"array {array.name!r} of {array.dtype} {array.shape} takes {nbytes(array)} "
+                f"bytes, its buffer has {memoryview(buffer).nbytes}"
+            )
+
+
+def nbytes(array: Array) -> int:
+    """Return the size of an array's data in bytes."""
+    return math.prod(array.shape) * np.dtype(array.dtype).itemsize
+
+
+def as_array(array: Array, buffer: Buffer) -> np.ndarray:
+    """View a raw buffer as the array it is, without a copy."""
+    return np.ndarray(array.shape, np.dtype(array.dtype), buffer)

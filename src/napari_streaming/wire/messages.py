@@ -1,0 +1,243 @@
+"""Every message of the protocol, frozen and validated.
+
+The normative text is ``docs/protocol.md``. Bounds stand in the types, so that msgspec
+refuses what lies outside before any of it reaches other code. Unknown fields are ignored
+(a newer minor version may add some); unknown message types are refused.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+__all__ = [
+    "Ack",
+    "Array",
+    "Attached",
+    "Block",
+    "Coordinate",
+    "Declare",
+    "End",
+    "Gap",
+    "Hello",
+    "Item",
+    "LayerKind",
+    "Message",
+    "Metric",
+    "Peer",
+    "Ping",
+    "Pong",
+    "Problem",
+    "Reject",
+    "Segment",
+    "Status",
+    "StatusLevel",
+    "Welcome",
+]
+
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+Short = Annotated[str, Meta(max_length=256)]
+Text = Annotated[str, Meta(max_length=65536)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+StreamId = Annotated[int, Meta(ge=0, lt=2**32)]
+Dtype = Annotated[str, Meta(pattern=r"^([|]b1|[|][iu]1|<[iu][248]|<f[248]|<U[0-9]{1,4})$")]
+Shape = Annotated[tuple[Annotated[int, Meta(ge=0, lt=2**40)], ...], Meta(max_length=16)]
+Numbers = Annotated[tuple[float, ...], Meta(max_length=16)]
+Names = Annotated[tuple[Name, ...], Meta(max_length=16)]
+Column = Annotated[list[float], Meta(max_length=65536)]
+
+Coordinate = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float | Short
+LayerKind = Literal["image", "labels", "points"]
+StatusLevel = Literal["info", "warning", "error", "complete"]
+
+
+class Peer(Struct, frozen=True, kw_only=True):
+    """Who speaks: sent by both sides in the handshake.
+
+    `host` names the machine and the user's view of it; equal values mean that shared
+    memory may work. `window` is what a viewer lets a publisher have under way, in bytes.
+    """
+
+    role: Literal["publish", "view"]
+    program: Short
+    software: Short
+    host: Short
+    pid: Count
+    run: Short
+    window: Count = 0
+
+
+class Hello(Struct, frozen=True, tag="hello"):
+    """The first message of the side that connected."""
+
+    peer: Peer
+    token: Short
+
+
+class Welcome(Struct, frozen=True, tag="welcome"):
+    """The answer to a good Hello; the session is open."""
+
+    peer: Peer
+
+
+class Reject(Struct, frozen=True, tag="reject"):
+    """No session (any more), and why."""
+
+    code: Short
+    reason: Text
+
+
+class Declare(Struct, frozen=True, tag="declare", kw_only=True):
+    """A stream and the layer it makes, before its first item.
+
+    `shape` and `dtype` are those of one plane (points: one row of coordinates; `features`
+    maps column names to dtypes). `axes` names the axes of the plane, `scale`, `units`
+    and `translate` run along them. Empty tuples mean "not said".
+    """
+
+    stream: StreamId
+    name: Name
+    kind: LayerKind
+    dtype: Dtype
+    shape: Shape
+    axes: Names
+    scale: Numbers = ()
+    translate: Numbers = ()
+    units: Annotated[tuple[Short, ...], Meta(max_length=16)] = ()
+    rgb: bool = False
+    colormap: Short = ""
+    contrast_limits: tuple[float, float] | None = None
+    features: Annotated[dict[Name, Dtype], Meta(max_length=256)] = {}
+
+
+class Block(Struct, frozen=True, array_like=True):
+    """Where an array lies in shared memory, instead of a buffer.
+
+    `generation` stands in the block's own header as long as the block holds this array.
+    """
+
+    segment: Short
+    offset: Count
+    generation: Count
+
+
+class Array(Struct, frozen=True):
+    """One array of an item: in shared memory, or in the next raw buffer."""
+
+    name: Name
+    dtype: Dtype
+    shape: Shape
+    block: Block | None = None
+
+
+class Item(Struct, frozen=True, tag="item"):
+    """One plane, or one set of points, at named coordinates.
+
+    `sequence` counts the items of its stream from 0 without holes; `time` is the
+    publisher's clock (seconds since the epoch) when the call was made.
+    """
+
+    stream: StreamId
+    sequence: Count
+    time: float
+    at: Annotated[dict[Name, Coordinate], Meta(max_length=16)]
+    arrays: Annotated[tuple[Array, ...], Meta(min_length=1, max_length=257)]
+
+
+class Metric(Struct, frozen=True, tag="metric"):
+    """Values of one quantity: three columns of equal length."""
+
+    name: Name
+    steps: Column
+    values: Column
+    times: Column
+
+
+class Status(Struct, frozen=True, tag="status"):
+    """A line for the user."""
+
+    level: StatusLevel
+    text: Text
+    time: float
+
+
+class Gap(Struct, frozen=True, tag="gap"):
+    """`count` items of a stream, between two sequence numbers, were not sent, and why."""
+
+    stream: StreamId
+    first: Count
+    last: Count
+    count: Count
+    reason: Text
+
+
+class Segment(Struct, frozen=True, tag="segment"):
+    """Shared memory that items will refer to; the viewer answers Attached."""
+
+    segment: Short
+    address: Short
+    size: Count
+
+
+class Attached(Struct, frozen=True, tag="attached"):
+    """Whether the viewer could map a segment; if not, planes come inline."""
+
+    segment: Short
+    ok: bool
+    reason: Text = ""
+
+
+class Ack(Struct, frozen=True, tag="ack"):
+    """How many items, and how many other messages, were taken in since the session opened.
+
+    Each acknowledged byte is credit for another one.
+    """
+
+    items: Count
+    messages: Count
+
+
+class Problem(Struct, frozen=True, tag="problem"):
+    """Something of the peer's could not be used; the session goes on."""
+
+    code: Short
+    text: Text
+
+
+class Ping(Struct, frozen=True, tag="ping"):
+    """A question: are you there, and what time is it."""
+
+    time: float
+
+
+class Pong(Struct, frozen=True, tag="pong"):
+    """The answer: the Ping's own time, and the answering side's clock."""
+
+    time: float
+    now: float
+
+
+class End(Struct, frozen=True, tag="end"):
+    """The publisher is done; nothing follows."""
+
+    reason: Text = ""
+
+
+Message = (
+    Hello
+    | Welcome
+    | Reject
+    | Declare
+    | Item
+    | Metric
+    | Status
+    | Gap
+    | Segment
+    | Attached
+    | Ack
+    | Problem
+    | Ping
+    | Pong
+    | End
+)
