@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from napari_streaming.errors import URLError
 
@@ -92,7 +92,7 @@ class StreamURL:
     def __str__(self) -> str:
         flags = [f for f in ("listen", "curve") if getattr(self, f)]
         query = "?" + "&".join(flags) if flags else ""
-        return f"{self.address}{query}" + (f"#{self.token}" if self.token else "")
+        return f"{self.address}{query}" + (f"#{quote(self.token)}" if self.token else "")
 
     def redacted(self) -> str:
         """Return the URL without its token, for messages and logs."""
@@ -117,19 +117,23 @@ def parse_url(text: str) -> StreamURL:
         With the offending value and what to write instead.
     """
     text = text.strip()
+    shown = text.partition("#")[0]  # a message must not give the token away
     scheme, separator, _ = text.partition("://")
     if not separator or scheme not in SCHEMES:
         known = ", ".join(f"{s}://" for s in SCHEMES)
-        raise URLError(f"{text!r}: a stream URL starts with one of {known}")
+        raise URLError(f"{shown!r}: a stream URL starts with one of {known}")
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise URLError(f"{text!r}: {error}; write it like {DEFAULT_URL}") from None
-    flags = set(parse_qs(parts.query, keep_blank_values=True))
+        raise URLError(f"{shown!r}: {error}; write it like {DEFAULT_URL}") from None
+    flags = {
+        f"{key}={value}" if value else key
+        for key, value in parse_qsl(parts.query, keep_blank_values=True)
+    }
     if unknown := flags - _FLAGS:
         raise URLError(
-            f"{text!r}: unknown option {sorted(unknown)[0]!r}; there are ?listen and ?curve"
+            f"{shown!r}: unknown option {sorted(unknown)[0]!r}; there are ?listen and ?curve"
         )
     common = {
         "listen": "listen" in flags,
@@ -138,17 +142,17 @@ def parse_url(text: str) -> StreamURL:
     }
     if scheme == "tcp":
         if not parts.hostname or port is None:
-            raise URLError(f"{text!r}: host and port are needed, like {DEFAULT_URL}")
+            raise URLError(f"{shown!r}: host and port are needed, like {DEFAULT_URL}")
         if parts.path.strip("/"):
-            raise URLError(f"{text!r}: a tcp URL has no path ({parts.path!r})")
+            raise URLError(f"{shown!r}: a tcp URL has no path ({parts.path!r})")
         if port == 0 and not common["listen"]:
-            raise URLError(f"{text!r}: port 0 only makes sense with ?listen")
+            raise URLError(f"{shown!r}: port 0 only makes sense with ?listen")
         return StreamURL("tcp", host=parts.hostname, port=port, **common)  # type: ignore[arg-type]
     path = unquote(parts.netloc + parts.path)
     if not path:
-        raise URLError(f"{text!r}: a name is needed, like {scheme}://session")
+        raise URLError(f"{shown!r}: a name is needed, like {scheme}://session")
     if common["curve"] and scheme != "tcp":
-        raise URLError(f"{text!r}: ?curve is for tcp; {scheme} never leaves this machine")
+        raise URLError(f"{shown!r}: ?curve is for tcp; {scheme} never leaves this machine")
     if scheme == "ipc" and "/" in path and not path.startswith("/"):
-        raise URLError(f"{text!r}: write ipc://name or ipc:///absolute/path")
+        raise URLError(f"{shown!r}: write ipc://name or ipc:///absolute/path")
     return StreamURL(scheme, path=path, **common)  # type: ignore[arg-type]

@@ -1,1 +1,1 @@
-"""."""
+"""Receiving: from a URL to layers as arrays, without Qt and without napari."""

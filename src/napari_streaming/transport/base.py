@@ -59,14 +59,12 @@ class Endpoint(ABC):
     Parameters
     ----------
     url : StreamURL
-        Where; after :meth:`open` with the port that was really bound.
-    token : str
-        The secret of the connection; transports that encrypt derive their keys from it.
+        Where, and the token, from which transports that encrypt derive their keys; after
+        :meth:`open` with the port that was really bound.
     """
 
-    def __init__(self, url: StreamURL, token: str) -> None:
+    def __init__(self, url: StreamURL) -> None:
         self.url = url
-        self._token = token
 
     @abstractmethod
     def open(self) -> None:
@@ -105,8 +103,14 @@ class Endpoint(ABC):
         """
 
     @abstractmethod
-    def drop(self, peer: bytes, token: str | None = None) -> None:
-        """Forget a peer. A connecting endpoint connects anew, with `token` if given."""
+    def reconnect(self, url: StreamURL) -> None:
+        """Give up the connection and make it anew; for a connecting endpoint only.
+
+        Parameters
+        ----------
+        url : StreamURL
+            The same address, with the token of whoever listens there now.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -27,8 +27,8 @@ class _Copied:
 class MemoryEndpoint(Endpoint):
     """An endpoint whose peers live in the same process."""
 
-    def __init__(self, url: StreamURL, token: str) -> None:
-        super().__init__(url, token)
+    def __init__(self, url: StreamURL) -> None:
+        super().__init__(url)
         self._inbox: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._peers: dict[bytes, MemoryEndpoint] = {}
         self._identity = b"memory-%d" % next(_names)
@@ -76,14 +76,17 @@ class MemoryEndpoint(Endpoint):
         other._inbox.put(Received(name, [bytes(frame) for frame in frames]))
         return _Copied()
 
-    def drop(self, peer: bytes, token: str | None = None) -> None:
+    def reconnect(self, url: StreamURL) -> None:
+        self.url = url
+        self._part(_SERVER)
+        self._identity = b"memory-%d" % next(_names)
+
+    def _part(self, peer: bytes) -> None:
         other = self._peers.pop(peer, None)
         if other is not None:
             name = self._identity if peer == _SERVER else _SERVER
             other._peers.pop(name, None)
             other._inbox.put(Lost(name, "the connection broke"))
-        if not self.url.listen:
-            self._identity = b"memory-%d" % next(_names)
 
     def close(self) -> None:
         self._closed = True
@@ -91,4 +94,4 @@ class MemoryEndpoint(Endpoint):
             if _listeners.get(self.url.path) is self:
                 del _listeners[self.url.path]
         for peer in list(self._peers):
-            self.drop(peer)
+            self._part(peer)

@@ -1,9 +1,6 @@
 """Shared memory for planes: one segment, cut into blocks that are reused for ever.
 
 The segment has the size of the publisher's budget but takes memory only as it is touched.
-Blocks are cut first-fit from the lowest address, so that the same warm pages serve again
-and again, and a thread touches pages ahead of need: a plane copied into warm pages costs
-one memcpy, into fresh ones ten.
 
 On Linux the segment is a memfd that others map through ``/proc``: memory that belongs to
 processes and not to a name, gone with the last of them, ``kill -9`` included. Elsewhere it
@@ -16,7 +13,7 @@ and after its copy, so that a block that was given to another plane meanwhile is
 
 from __future__ import annotations
 
-import bisect
+import itertools
 import math
 import mmap
 import os
@@ -26,22 +23,18 @@ import threading
 import weakref
 from collections.abc import Callable
 from multiprocessing import shared_memory
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from napari_streaming.errors import TransportError
+from napari_streaming.transport.blocks import PAGE, Blocks, Bytes
 from napari_streaming.wire.messages import Block, Segment
 
 __all__ = ["AttachedSegment", "Pool", "Slot"]
 
 _MAGIC = b"NPSTPOOL"
 _HEADER = 64
-_PAGE = 4096
-_TOUCH = 4 * 1024 * 1024
-
-Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
 
 
 class Slot:
@@ -55,11 +48,12 @@ class Slot:
         Unique in the pool; stands in the block's header once :meth:`seal` was called.
     """
 
-    def __init__(self, pool: Pool, offset: int, size: int, nbytes: int, generation: int) -> None:
+    def __init__(self, pool: Pool, offset: int, nbytes: int, generation: int) -> None:
         self.nbytes = nbytes
         self.generation = generation
-        self._pool, self._offset, self._size = pool, offset, size
+        self._pool, self._offset = pool, offset
         self._users = 1
+        self._lock = threading.Lock()
         self._stamp(0)
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
@@ -81,17 +75,18 @@ class Slot:
 
     def retain(self) -> Slot:
         """Count one more user; return the same slot."""
-        with self._pool.lock:
+        with self._lock:
             self._users += 1
         return self
 
     def release(self) -> None:
         """Count one user less; the last one gives the block back."""
-        with self._pool.lock:
+        with self._lock:
             self._users -= 1
-            if self._users == 0:
-                self._stamp(0)
-                self._pool.give_back(self._offset, self._size)
+            last = self._users == 0
+        if last:
+            self._stamp(0)
+            self._pool.give_back(self._offset, self.nbytes)
 
     def _stamp(self, generation: int) -> None:
         header = self._pool.memory[self._offset : self._offset + 8]
@@ -115,114 +110,35 @@ class Pool:
     """
 
     def __init__(self, size: int) -> None:
-        self.size = math.ceil(size / _PAGE) * _PAGE
-        self.lock = threading.Condition(threading.RLock())
+        size = math.ceil(size / PAGE) * PAGE
         identity = secrets.token_hex(16)
-        self.memory, address, self._unmake = _make_segment(self.size)
-        self.segment = Segment(identity, address, self.size)
-        self.memory[: len(_MAGIC)] = np.frombuffer(_MAGIC, np.uint8)
-        self.memory[len(_MAGIC) : len(_MAGIC) + 16] = np.frombuffer(
-            bytes.fromhex(identity), np.uint8
-        )
-        self._free: list[tuple[int, int]] = []  # (offset, size), sorted, never adjacent
-        self._untouched = _PAGE  # from here on nobody has written yet
-        self._wanted = 0
-        self._in_use = 0
-        self._generation = 0
-        self._closed = False
-        self._toucher = threading.Thread(
-            target=_touch_ahead, args=(weakref.ref(self), self.lock), daemon=True
-        )
-        self._toucher.name = "napari-streaming-pool"
-        self._toucher.start()
+        self.memory, address, self._unmake = _make_segment(size)
+        self.segment = Segment(identity, address, size)
+        mark = _MAGIC + bytes.fromhex(identity)
+        self.memory[: len(mark)] = np.frombuffer(mark, np.uint8)
+        self._blocks = Blocks(self.memory, first=_HEADER)
+        self._generations = itertools.count(1)
 
     @property
     def in_use(self) -> int:
         """Bytes that blocks take now."""
-        return self._in_use
+        return self._blocks.in_use
 
     def allocate(self, nbytes: int) -> Slot | None:
         """Return a block for this many bytes, or None when the pool is full."""
-        size = math.ceil((nbytes + _HEADER) / _PAGE) * _PAGE
-        with self.lock:
-            offset = self._take(size)
-            if offset is None:
-                return None
-            self._in_use += size
-            self._generation += 1
-            # As much again as is in use, and four more of these: warm before they come.
-            wanted = min(self.size, 2 * self._in_use + 4 * size)
-            if wanted > self._wanted:
-                self._wanted = wanted
-                self.lock.notify()
-            return Slot(self, offset, size, nbytes, self._generation)
+        offset = self._blocks.allocate(nbytes + _HEADER)
+        if offset is None:
+            return None
+        return Slot(self, offset, nbytes, next(self._generations))
 
-    def give_back(self, offset: int, size: int) -> None:
-        """Put a block into the free list. Called by slots, with the lock held."""
-        self._in_use -= size
-        self._put(offset, size)
+    def give_back(self, offset: int, nbytes: int) -> None:
+        """Take a block back. Called by slots."""
+        self._blocks.give_back(offset, nbytes + _HEADER)
 
     def close(self) -> None:
         """Let go of the segment; arrays that still look at it keep it mapped."""
-        with self.lock:
-            self._closed = True
-            self.lock.notify()
+        self._blocks.close()
         self._unmake()
-
-    def _take(self, size: int) -> int | None:
-        for index, (offset, length) in enumerate(self._free):
-            if length >= size:
-                if length == size:
-                    del self._free[index]
-                else:
-                    self._free[index] = (offset + size, length - size)
-                return offset
-        offset = self._untouched
-        if offset + size > self.size:
-            return None
-        self._untouched += size
-        return offset
-
-    def _put(self, offset: int, size: int) -> None:
-        index = bisect.bisect(self._free, (offset, 0))
-        if index < len(self._free) and self._free[index][0] == offset + size:
-            size += self._free.pop(index)[1]
-        if index and sum(self._free[index - 1]) == offset:
-            index -= 1
-            offset, before = self._free.pop(index)
-            size += before
-        self._free.insert(index, (offset, size))
-
-    def claim_untouched(self) -> tuple[int, int] | None:
-        """Return a stretch that the toucher may write to now. With the lock held."""
-        end = min(self._wanted, self._untouched + _TOUCH, self.size)
-        if self._closed or end <= self._untouched:
-            return None
-        start, self._untouched = self._untouched, end
-        return start, end
-
-    def touched(self, start: int, end: int) -> None:
-        """Take a touched stretch into the free list."""
-        with self.lock:
-            self._put(start, end - start)
-
-
-def _touch_ahead(reference: weakref.ref[Pool], lock: threading.Condition) -> None:
-    """Fault pages in, a few at a time, until the pool is closed or gone."""
-    while True:
-        pool = reference()
-        if pool is None or pool._closed:
-            return
-        with lock:
-            stretch = pool.claim_untouched()
-        if stretch is not None:
-            start, end = stretch
-            pool.memory[start:end:_PAGE] = 0  # numpy lets other threads run meanwhile
-            pool.touched(start, end)
-        del pool
-        if stretch is None:
-            with lock:
-                lock.wait(1.0)
 
 
 class AttachedSegment:
@@ -268,7 +184,7 @@ class AttachedSegment:
             The block does not lie within the segment.
         """
         start = block.offset + _HEADER
-        if block.offset % _PAGE or start + into.nbytes > self._memory.nbytes:
+        if block.offset % PAGE or start + into.nbytes > self._memory.nbytes:
             raise TransportError(f"block at {block.offset} lies outside the segment")
         generation = self._memory[block.offset : block.offset + 8].view("<u8")
         if generation[0] != block.generation:
@@ -293,6 +209,7 @@ def _make_segment(size: int) -> tuple[Bytes, str, Callable[[], None]]:
         return memory, f"memfd:{os.getpid()}:{fd}", _once(lambda: os.close(fd))
     shared = shared_memory.SharedMemory(create=True, size=size)
     memory = np.ndarray((size,), np.uint8, shared.buf)
+    weakref.finalize(memory, shared.close)
     return memory, f"shm:{shared.name}", _once(shared.unlink)
 
 
@@ -322,13 +239,6 @@ def _map_memfd(where: str, size: int) -> Bytes:
             os.close(fd)
     except (OSError, ValueError) as error:
         raise TransportError(f"cannot map memfd:{where}: {error}") from None
-
-
-class _NamedSegment(shared_memory.SharedMemory):
-    """Somebody else's named segment: closed quietly while arrays still look at it."""
-
-    def __exit__(self, *_: tuple[type, BaseException, TracebackType]) -> None:
-        self.close()
 
 
 def _map_named(name: str, size: int) -> Bytes:

@@ -8,12 +8,12 @@ from napari_streaming.uri import StreamURL
 __all__ = ["create_endpoint"]
 
 
-def create_endpoint(url: StreamURL, token: str) -> Endpoint:
+def create_endpoint(url: StreamURL) -> Endpoint:
     """Return a closed endpoint for a URL."""
     if url.scheme == "memory":
         from napari_streaming.transport.memory import MemoryEndpoint
 
-        return MemoryEndpoint(url, token)
+        return MemoryEndpoint(url)
     from napari_streaming.transport.zmq import ConnectingEndpoint, ListeningEndpoint
 
-    return ListeningEndpoint(url, token) if url.listen else ConnectingEndpoint(url, token)
+    return ListeningEndpoint(url) if url.listen else ConnectingEndpoint(url)

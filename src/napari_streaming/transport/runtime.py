@@ -12,27 +12,37 @@ import os
 import secrets
 import stat
 import sys
+import warnings
 from functools import cache
 from pathlib import Path
 
 import msgspec
 import platformdirs
 
-from napari_streaming.errors import TransportError, URLError
+from napari_streaming.errors import AddressInUseError, TransportError, URLError
 from napari_streaming.uri import StreamURL, parse_url
 
-__all__ = ["Listing", "find_listing", "host_identity", "new_token", "runtime_folder", "withdraw"]
-__all__ += ["announce", "process_started"]
+__all__ = [
+    "Listing",
+    "announce",
+    "find_listing",
+    "host_identity",
+    "new_token",
+    "process_started",
+    "refuse_if_taken",
+    "runtime_folder",
+    "withdraw",
+]
 
 
 class Listing(msgspec.Struct, frozen=True):
     """A listener on this machine.
 
-    `started` is the start time of process `pid`, in seconds since the epoch.
+    `url` carries the token; `started` is the start time of process `pid`, in seconds since
+    the epoch.
     """
 
     url: str
-    token: str
     pid: int
     started: float
 
@@ -52,7 +62,9 @@ def runtime_folder() -> Path:
     TransportError
         Somebody else could read or write there.
     """
-    folder = platformdirs.user_runtime_path("napari-streaming")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # no XDG_RUNTIME_DIR: checked below
+        folder = platformdirs.user_runtime_path("napari-streaming")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.lstat()
@@ -73,10 +85,10 @@ def new_token() -> str:
     return secrets.token_urlsafe(16)
 
 
-def announce(url: StreamURL, token: str) -> Listing:
-    """Leave word that this process listens at `url`."""
+def announce(url: StreamURL) -> Listing:
+    """Leave word that this process listens at `url`, which carries the token."""
     started = process_started(os.getpid())
-    listing = Listing(str(url), token, os.getpid(), started or 0.0)
+    listing = Listing(str(url), os.getpid(), started or 0.0)
     path = _path(url)
     draft = path.with_suffix(f".{os.getpid()}.tmp")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -104,6 +116,22 @@ def find_listing(url: StreamURL) -> Listing | None:
         return None
     # A token of this machine must never be sent to another one with the same port.
     return listing if url.is_local or url.host == listening.host else None
+
+
+def refuse_if_taken(url: StreamURL) -> None:
+    """Name who listens at an address already: libzmq only says that it is taken.
+
+    Raises
+    ------
+    AddressInUseError
+        With the process that listens there.
+    """
+    listing = find_listing(url)
+    if listing is not None:
+        raise AddressInUseError(
+            f"{url.address} is already taken by process {listing.pid}, which also runs "
+            "napari-streaming: close it, or use another port or name"
+        )
 
 
 def _read(url: StreamURL) -> Listing | None:

@@ -42,8 +42,8 @@ class _ZmqEndpoint(Endpoint):
 
     _kind: int
 
-    def __init__(self, url: StreamURL, token: str) -> None:
-        super().__init__(url, token)
+    def __init__(self, url: StreamURL) -> None:
+        super().__init__(url)
         self._context = zmq.Context(io_threads=1)
         self._poller = zmq.Poller()
         self._waker, self._woken = socket.socketpair()
@@ -130,7 +130,7 @@ class ListeningEndpoint(_ZmqEndpoint):
         self._socket.router_mandatory = True
         if self.url.encrypted:
             self._socket.curve_server = True
-            self._socket.curve_secretkey = _server_key(self._token)
+            self._socket.curve_secretkey = _server_key(self.url.token)
         try:
             self._socket.bind(self._address)
         except zmq.ZMQError as error:
@@ -173,8 +173,8 @@ class ListeningEndpoint(_ZmqEndpoint):
                 raise ConnectionError("the other side went away") from None
             raise
 
-    def drop(self, peer: bytes, token: str | None = None) -> None:
-        """Do nothing: libzmq offers no way to close one peer of a ROUTER."""
+    def reconnect(self, url: StreamURL) -> None:
+        raise TransportError(f"{url}: a listening endpoint does not connect")
 
 
 class ConnectingEndpoint(_ZmqEndpoint):
@@ -192,10 +192,10 @@ class ConnectingEndpoint(_ZmqEndpoint):
     def _connect(self) -> None:
         self._socket.reconnect_ivl = 100
         self._socket.reconnect_ivl_max = 2_000
-        if self.url.encrypted and self._token:
+        if self.url.encrypted:
             public, secret = zmq.curve_keypair()
             self._socket.curve_publickey, self._socket.curve_secretkey = public, secret
-            self._socket.curve_serverkey = zmq.curve_public(_server_key(self._token))
+            self._socket.curve_serverkey = zmq.curve_public(_server_key(self.url.token))
         self._monitor = self._socket.get_monitor_socket(
             zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
         )
@@ -220,10 +220,9 @@ class ConnectingEndpoint(_ZmqEndpoint):
     def send(self, peer: bytes, frames: Sequence[Buffer]) -> Delivery | None:
         return self._send(frames)
 
-    def drop(self, peer: bytes, token: str | None = None) -> None:
+    def reconnect(self, url: StreamURL) -> None:
         self._disconnect()
-        if token is not None:
-            self._token = token
+        self.url = url
         self._socket = self._make_socket()
         self._connect()
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from napari_streaming.errors import MalformedError, VersionError
-from napari_streaming.wire.messages import Array, Item, Message, Metric
+from napari_streaming.wire.messages import Array, Declare, Item, Message, Metric
 
 __all__ = ["MAGIC", "MAX_BUFFER", "MAX_HEADER", "VERSION", "Buffer", "as_array", "pack", "unpack"]
 
@@ -69,8 +69,9 @@ def unpack(frames: Sequence[Buffer]) -> tuple[Message, Sequence[Buffer]]:
         raise MalformedError(f"a header of {len(header)} bytes, at most {MAX_HEADER} allowed")
     try:
         message = _decoder.decode(header[len(_PREFIX) :])
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise MalformedError(f"not a valid message: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # Such an error may quote megabytes of the peer's, and goes into logs and a Reject.
+        raise MalformedError(f"not a valid message: {str(error)[:500]}") from None
     _check(message, frames[1:])
     return message, frames[1:]
 
@@ -81,6 +82,8 @@ def _check(message: Message, buffers: Sequence[Buffer]) -> None:
         len(message.steps) == len(message.values) == len(message.times)
     ):
         raise MalformedError(f"metric {message.name!r}: columns of different lengths")
+    if isinstance(message, Declare):
+        _check_size(message)
     inline = [a for a in message.arrays if a.block is None] if isinstance(message, Item) else []
     if len(inline) != len(buffers):
         raise MalformedError(f"{len(buffers)} buffers for {len(inline)} inline arrays")
@@ -89,14 +92,20 @@ def _check(message: Message, buffers: Sequence[Buffer]) -> None:
             if isinstance(value, float) and not math.isfinite(value):
                 raise MalformedError(f"a coordinate of {value}")
         for array in message.arrays:
-            if nbytes(array) > MAX_BUFFER:
-                raise MalformedError(f"array {array.name!r} of {nbytes(array)} bytes is too big")
+            _check_size(array)
     for array, buffer in zip(inline, buffers, strict=True):
         if nbytes(array) != memoryview(buffer).nbytes:
             raise MalformedError(
                 f"array {array.name!r} of {array.dtype} {array.shape} takes {nbytes(array)} "
                 f"bytes, its buffer has {memoryview(buffer).nbytes}"
             )
+
+
+def _check_size(array: Array | Declare) -> None:
+    """Check that numpy can make such an array, which empty ones do not promise."""
+    size = math.prod(max(1, n) for n in array.shape) * max(1, np.dtype(array.dtype).itemsize)
+    if size > MAX_BUFFER:
+        raise MalformedError(f"{array.name!r} of {array.dtype} {array.shape} is too big")
 
 
 def nbytes(array: Array) -> int:

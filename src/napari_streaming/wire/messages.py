@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 __all__ = [
+    "FEATURE_PREFIX",
     "Ack",
     "Array",
     "Attached",
@@ -40,14 +41,19 @@ Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Short = Annotated[str, Meta(max_length=256)]
 Text = Annotated[str, Meta(max_length=65536)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Generation = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Time = Annotated[float, Meta(ge=0, lt=2**37)]  # before the year 6326: always a date
 StreamId = Annotated[int, Meta(ge=0, lt=2**32)]
-Dtype = Annotated[str, Meta(pattern=r"^([|]b1|[|][iu]1|<[iu][248]|<f[248]|<U[0-9]{1,4})$")]
+Dtype = Annotated[str, Meta(pattern=r"^([|]b1|[|][iu]1|<[iu][248]|<f[248]|<U[0-9]{1,4})\Z")]
+FeatureDtype = Annotated[str, Meta(pattern=r"^([|]b1|[|][iu]1|<[iu][248]|<f[248]|U)\Z")]
 Shape = Annotated[tuple[Annotated[int, Meta(ge=0, lt=2**40)], ...], Meta(max_length=16)]
 Numbers = Annotated[tuple[float, ...], Meta(max_length=16)]
 Names = Annotated[tuple[Name, ...], Meta(max_length=16)]
 Column = Annotated[list[float], Meta(max_length=65536)]
 
 Coordinate = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float | Short
+FEATURE_PREFIX = "features/"
+"""Stands before a feature's name where it names an array of an item."""
 LayerKind = Literal["image", "labels", "points"]
 StatusLevel = Literal["info", "warning", "error", "complete"]
 
@@ -92,8 +98,8 @@ class Declare(Struct, frozen=True, tag="declare", kw_only=True):
     """A stream and the layer it makes, before its first item.
 
     `shape` and `dtype` are those of one plane (points: one row of coordinates; `features`
-    maps column names to dtypes). `axes` names the axes of the plane, `scale`, `units`
-    and `translate` run along them. Empty tuples mean "not said".
+    maps column names to dtypes, ``U`` for strings). `axes` names the axes of the plane;
+    `scale`, `units` and `translate` run along them. Empty tuples mean "not said".
     """
 
     stream: StreamId
@@ -108,7 +114,7 @@ class Declare(Struct, frozen=True, tag="declare", kw_only=True):
     rgb: bool = False
     colormap: Short = ""
     contrast_limits: tuple[float, float] | None = None
-    features: Annotated[dict[Name, Dtype], Meta(max_length=256)] = {}
+    features: Annotated[dict[Name, FeatureDtype], Meta(max_length=256)] = {}
 
 
 class Block(Struct, frozen=True, array_like=True):
@@ -119,7 +125,7 @@ class Block(Struct, frozen=True, array_like=True):
 
     segment: Short
     offset: Count
-    generation: Count
+    generation: Generation
 
 
 class Array(Struct, frozen=True):
@@ -140,7 +146,7 @@ class Item(Struct, frozen=True, tag="item"):
 
     stream: StreamId
     sequence: Count
-    time: float
+    time: Time
     at: Annotated[dict[Name, Coordinate], Meta(max_length=16)]
     arrays: Annotated[tuple[Array, ...], Meta(min_length=1, max_length=257)]
 
@@ -159,7 +165,7 @@ class Status(Struct, frozen=True, tag="status"):
 
     level: StatusLevel
     text: Text
-    time: float
+    time: Time
 
 
 class Gap(Struct, frozen=True, tag="gap"):
@@ -208,14 +214,14 @@ class Problem(Struct, frozen=True, tag="problem"):
 class Ping(Struct, frozen=True, tag="ping"):
     """A question: are you there, and what time is it."""
 
-    time: float
+    time: Time
 
 
 class Pong(Struct, frozen=True, tag="pong"):
     """The answer: the Ping's own time, and the answering side's clock."""
 
-    time: float
-    now: float
+    time: Time
+    now: Time
 
 
 class End(Struct, frozen=True, tag="end"):

@@ -1,0 +1,196 @@
+"""What a call to the publisher says of its layer, checked, before anything is sent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from napari_streaming.errors import DataError
+from napari_streaming.publish.staging import clean_name, to_array
+from napari_streaming.wire.messages import FEATURE_PREFIX, Declare, LayerKind
+
+__all__ = ["LayerSpec", "image_spec", "labels_spec", "points_spec"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSpec:
+    """The structure of a layer's planes, and how it wants to be shown at first.
+
+    The last two are told once and never compared: they are the viewer's user's afterwards.
+    """
+
+    kind: LayerKind
+    dtype: str
+    shape: tuple[int, ...]
+    axes: tuple[str, ...]
+    rgb: bool = False
+    scale: tuple[float, ...] = ()
+    translate: tuple[float, ...] = ()
+    units: tuple[str, ...] = ()
+    features: Mapping[str, str] = field(default_factory=dict)
+    colormap: str = field(default="", compare=False)
+    contrast_limits: tuple[float, float] | None = field(default=None, compare=False)
+
+    def same_structure(self, other: LayerSpec) -> bool:
+        """Whether items of both belong to one layer."""
+        return self == other
+
+    def declare(self, stream: int, name: str) -> Declare:
+        """Return the message that declares this as a stream."""
+        return Declare(
+            stream=stream,
+            name=name,
+            kind=self.kind,
+            dtype=self.dtype,
+            shape=self.shape,
+            axes=self.axes,
+            scale=self.scale,
+            translate=self.translate,
+            units=self.units,
+            rgb=self.rgb,
+            colormap=self.colormap,
+            contrast_limits=self.contrast_limits,
+            features=dict(self.features),
+        )
+
+
+def image_spec(
+    plane: ArrayLike,
+    *,
+    axes: Sequence[str] | None,
+    rgb: bool | None,
+    scale: Sequence[float],
+    translate: Sequence[float],
+    units: str | Sequence[str],
+    colormap: str,
+    contrast_limits: Sequence[float] | None,
+) -> tuple[LayerSpec, np.ndarray]:
+    """Return the spec and the array of an image; parameters as in ``Publisher.image``."""
+    array = to_array("image", plane)
+    if rgb is None:
+        rgb = array.ndim >= 3 and array.shape[-1] in (3, 4) and array.dtype == np.uint8
+    if rgb and (array.ndim < 3 or array.shape[-1] not in (3, 4)):
+        raise DataError(f"image of shape {array.shape}: rgb needs a last axis of length 3 or 4")
+    limits = None
+    if contrast_limits is not None:
+        low, high = (float(value) for value in contrast_limits)
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise DataError(f"contrast_limits=({low}, {high}): use two finite numbers, low < high")
+        limits = (low, high)
+    ndim = array.ndim - 1 if rgb else array.ndim
+    return LayerSpec(
+        kind="image",
+        dtype=_dtype(array),
+        shape=_plane_shape(array, ndim),
+        rgb=rgb,
+        colormap=str(colormap),
+        contrast_limits=limits,
+        **_geometry(ndim, axes, scale, translate, units),
+    ), array
+
+
+def labels_spec(
+    mask: ArrayLike,
+    *,
+    axes: Sequence[str] | None,
+    scale: Sequence[float],
+    translate: Sequence[float],
+    units: str | Sequence[str],
+) -> tuple[LayerSpec, np.ndarray]:
+    """Return the spec and the array of labels; parameters as in ``Publisher.labels``."""
+    array = to_array("labels", mask)
+    if array.dtype.kind == "f":
+        raise DataError(f"labels of {array.dtype}: labels are integers, use mask.astype('int32')")
+    if array.dtype.kind == "b":
+        array = array.view(np.uint8)
+    return LayerSpec(
+        kind="labels",
+        dtype=_dtype(array),
+        shape=_plane_shape(array, array.ndim),
+        **_geometry(array.ndim, axes, scale, translate, units),
+    ), array
+
+
+def points_spec(
+    coordinates: ArrayLike,
+    features: Mapping[str, ArrayLike],
+    *,
+    axes: Sequence[str] | None,
+    scale: Sequence[float],
+    translate: Sequence[float],
+    units: str | Sequence[str],
+) -> tuple[LayerSpec, dict[str, np.ndarray]]:
+    """Return the spec and the arrays of points; parameters as in ``Publisher.points``."""
+    array = to_array("points", coordinates)
+    if array.size == 0 and array.ndim < 2:
+        array = np.empty((0, len(axes) if axes else 2))
+    if array.ndim != 2 or not 2 <= array.shape[1] <= 16:
+        raise DataError(f"points of shape {array.shape}: use (n, d), a row for each point")
+    array = array.astype(np.float64, copy=False)
+    arrays = {"data": array}
+    for name, column in features.items():
+        values = to_array(f"feature {name!r}", column, kinds="biufU")
+        if values.shape != (len(array),):
+            raise DataError(
+                f"feature {name!r} of shape {values.shape} for {len(array)} points: "
+                "one value for each point is needed"
+            )
+        arrays[FEATURE_PREFIX + clean_name(name)[:200]] = values
+    spec = LayerSpec(
+        kind="points",
+        dtype=_dtype(array),
+        shape=(array.shape[1],),
+        # A column of strings is as wide as its longest value: no part of the structure.
+        features={
+            name.removeprefix(FEATURE_PREFIX): "U" if values.dtype.kind == "U" else _dtype(values)
+            for name, values in arrays.items()
+            if name != "data"
+        },
+        **_geometry(array.shape[1], axes, scale, translate, units),
+    )
+    return spec, arrays
+
+
+def _dtype(array: np.ndarray) -> str:
+    return array.dtype.newbyteorder("<").str
+
+
+def _plane_shape(array: np.ndarray, ndim: int) -> tuple[int, ...]:
+    if ndim < 2 or array.ndim > 16:
+        raise DataError(f"a plane of shape {array.shape}: at least (y, x) is needed")
+    if array.size == 0:
+        raise DataError(f"a plane of shape {array.shape} has no pixels")
+    return array.shape
+
+
+def _geometry(
+    ndim: int,
+    axes: Sequence[str] | None,
+    scale: Sequence[float],
+    translate: Sequence[float],
+    units: str | Sequence[str],
+) -> dict[str, Any]:
+    """Return axes, scale, translate and units, each of the right length."""
+    spatial = ("z", "y", "x")
+    default = [f"axis_{i}" for i in range(ndim - 3)] + list(spatial[-min(ndim, 3) :])
+    names = tuple(clean_name(axis) for axis in (axes or default))
+    if len(names) != ndim or len(set(names)) != ndim:
+        raise DataError(f"axes={names}: {ndim} different names are needed")
+    numbers = {}
+    for what, values in (("scale", scale), ("translate", translate)):
+        numbers[what] = tuple(float(value) for value in values)
+        if numbers[what] and len(numbers[what]) != ndim:
+            raise DataError(f"{what}={numbers[what]}: one number for each of {names} is needed")
+        if not all(math.isfinite(value) for value in numbers[what]):
+            raise DataError(f"{what}={numbers[what]}: only finite numbers are possible")
+    if any(value == 0 for value in numbers["scale"]):
+        raise DataError(f"scale={numbers['scale']}: no axis may have scale 0")
+    many = (units,) * ndim if isinstance(units, str) else tuple(str(unit) for unit in units)
+    if many and len(many) != ndim:
+        raise DataError(f"units={many}: one for each of {names} is needed")
+    return {"axes": names, "units": many, **numbers}

@@ -1,0 +1,181 @@
+"""One URL of a publisher: its channel, and an outbox for each viewer behind it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from napari_streaming.publish.outbox import Outbox, Tally
+from napari_streaming.publish.staging import Parcel
+from napari_streaming.transport.channel import Channel, Link
+from napari_streaming.uri import StreamURL
+from napari_streaming.wire.codec import Buffer
+from napari_streaming.wire.messages import (
+    Declare,
+    Message,
+    Peer,
+    Problem,
+    Segment,
+)
+
+__all__ = ["Sink", "SinkStats", "Source"]
+
+
+@dataclass(frozen=True, slots=True)
+class SinkStats:
+    """What became of the items for one URL.
+
+    Parameters
+    ----------
+    url : str
+        Without its token.
+    state : str
+        For people: "connected", "waiting for a viewer", or why there is none.
+    viewers : int
+        Viewers that are connected now.
+    tally : Tally
+        Items sent, acknowledged and dropped, and bytes sent, summed over viewers.
+    queued_bytes : int
+        Bytes that wait.
+    problems : int
+        Complaints of viewers; each is in the log.
+    """
+
+    url: str
+    state: str
+    viewers: int
+    tally: Tally
+    queued_bytes: int
+    problems: int
+
+
+class Source(Protocol):
+    """What a sink needs from its publisher. All of it is safe in any thread."""
+
+    segment: Segment
+
+    def declarations(self) -> Iterable[Declare]:
+        """Return the declaration of every stream."""
+
+    def latest_parcels(self) -> Iterable[Parcel]:
+        """Return the latest parcel of every stream, retained."""
+
+    def window_share(self) -> int:
+        """Return how many bytes one viewer may have under way."""
+
+    def changed(self) -> None:
+        """Take note that something was acknowledged, dropped, opened or lost."""
+
+    def complain(self, text: str) -> None:
+        """Pass on what a viewer complains about."""
+
+
+class Sink:
+    """Feeds the viewers behind one URL; the handler of its channel.
+
+    A URL that is connected to has one outbox for good: what is published before a viewer
+    is there, or after it died, waits. A URL that listens has one for each viewer.
+    """
+
+    def __init__(self, url: StreamURL, me: Peer, source: Source) -> None:
+        self._source = source
+        self._lock = threading.Lock()
+        self._outboxes: dict[Link, Outbox] = {}
+        self._kept = None if url.listen else self._make_outbox()
+        self._retired = Tally()  # of viewers that left
+        self._state = "waiting for a viewer"
+        self._problems = 0
+        self._channel = Channel(url, me, self)
+        self._channel.start()
+
+    def _make_outbox(self) -> Outbox:
+        return Outbox(self._source.segment.size, self._source.changed)
+
+    @property
+    def url(self) -> StreamURL:
+        """Where, with port and token as they really are."""
+        return self._channel.url
+
+    def outboxes(self) -> list[Outbox]:
+        """Return the outboxes that take parcels now."""
+        if self._kept is not None:
+            return [self._kept]
+        with self._lock:
+            return list(self._outboxes.values())
+
+    @property
+    def viewers(self) -> int:
+        """How many viewers are connected."""
+        return len(self._outboxes)
+
+    def wake(self) -> None:
+        """Have the queued things sent."""
+        self._channel.wake()
+
+    def close(self, timeout: float) -> None:
+        """Stop, whatever the viewers do."""
+        self._channel.close(timeout)
+        for outbox in self.outboxes():
+            outbox.close()
+
+    def stats(self) -> SinkStats:
+        """Return what became of the items so far."""
+        outboxes = self.outboxes()
+        return SinkStats(
+            url=self.url.redacted(),
+            state=self._state,
+            viewers=self.viewers,
+            tally=sum((outbox.tally for outbox in outboxes), self._retired),
+            queued_bytes=sum(outbox.queued_bytes for outbox in outboxes),
+            problems=self._problems,
+        )
+
+    # ---- the channel's handler -------------------------------------------------------
+
+    def opened(self, link: Link) -> None:
+        """Begin to feed a viewer."""
+        source = self._source
+        outbox = self._kept or self._make_outbox()
+        outbox.open(link, source.declarations, source.latest_parcels, source.segment)
+        with self._lock:
+            self._outboxes[link] = outbox
+        self._state = "connected"
+        source.changed()
+
+    def received(self, link: Link, message: Message, buffers: Sequence[Buffer]) -> None:
+        """Take in an acknowledgement or a complaint."""
+        if isinstance(message, Problem):
+            self._problems += 1
+            self._source.complain(f"{self.url.redacted()}: {message.text}")
+        else:
+            self._outboxes[link].received(message)
+
+    def lost(self, link: Link, reason: str) -> None:
+        """Keep what the viewer did not acknowledge, if it may come back."""
+        with self._lock:
+            outbox = self._outboxes.pop(link)
+        if outbox is self._kept:
+            outbox.suspend()
+        else:
+            outbox.close()
+            self._retired += outbox.tally
+        if not self._outboxes:
+            self._state = f"waiting for a viewer: {reason}"
+        self._source.changed()
+
+    def refused(self, reason: str) -> None:
+        """Remember why there is no viewer."""
+        if not self._outboxes:
+            self._state = f"refused: {reason}"
+        self._source.changed()
+
+    def turn(self) -> None:
+        """Send what may go."""
+        window = self._source.window_share()
+        for link, outbox in list(self._outboxes.items()):
+            try:
+                outbox.send(link, min(window, link.peer.window))
+            except ConnectionError as error:
+                self._channel.lose(link, str(error))

@@ -1,0 +1,175 @@
+"""Arrays on their way out: checked, and copied once for all viewers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from napari_streaming.errors import DataError
+from napari_streaming.transport.pool import Slot
+from napari_streaming.wire.messages import Array, Coordinate
+
+__all__ = ["Parcel", "Staged", "clean_coordinates", "clean_name", "stage", "to_array"]
+
+INLINE = 32 * 1024
+"""Bytes up to which an array travels in the message itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """One array of a parcel: in a slot of the pool, or as bytes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    slot: Slot | None
+    data: bytes = b""
+
+    def retain(self) -> None:
+        """Count one more user of its slot."""
+        if self.slot:
+            self.slot.retain()
+
+    def release(self) -> None:
+        """Count one user less of its slot."""
+        if self.slot:
+            self.slot.release()
+
+    def describe(self, *, shared: bool) -> Array:
+        """Return its description for a viewer that shares our memory, or does not."""
+        block = self.slot.block() if shared and self.slot else None
+        return Array(self.name, self.dtype, self.shape, block)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parcel:
+    """An item that waits for viewers: what is common to all of them."""
+
+    stream: int
+    sequence: int
+    time: float
+    at: dict[str, Coordinate]
+    arrays: tuple[Staged, ...]
+    nbytes: int
+
+    def retain(self) -> Parcel:
+        """Count one more user of its slots; return the same parcel."""
+        for array in self.arrays:
+            array.retain()
+        return self
+
+    def release(self) -> None:
+        """Count one user less of its slots."""
+        for array in self.arrays:
+            array.release()
+
+
+def stage(
+    name: str,
+    array: np.ndarray,
+    make_slot: Callable[[int], Slot | None],
+    owned: Mapping[int, Slot],
+) -> Staged | None:
+    """Copy an array to where it waits, or take over a slot that already holds it.
+
+    Parameters
+    ----------
+    name : str
+        Its name in the item.
+    array : ndarray
+        As :func:`to_array` returned it.
+    make_slot : callable
+        Returns a slot of so many bytes, or None when there is no room.
+    owned : mapping of int to Slot
+        Slots that were handed out to be computed into, by address.
+
+    Returns
+    -------
+    Staged or None
+        None: there is no room.
+    """
+    dtype = array.dtype.newbyteorder("<")
+    slot = owned.get(array.__array_interface__["data"][0])
+    if slot is not None and slot.nbytes == array.nbytes and array.flags.c_contiguous:
+        slot.seal()
+        array.flags.writeable = False  # viewers read it from now on
+        return Staged(name, dtype.str, array.shape, slot.retain())
+    if array.nbytes <= INLINE:
+        return Staged(name, dtype.str, array.shape, None, array.astype(dtype).tobytes())
+    slot = make_slot(array.nbytes)
+    if slot is None:
+        return None
+    np.copyto(slot.array(array.shape, dtype), array)
+    slot.seal()
+    return Staged(name, dtype.str, array.shape, slot)
+
+
+def to_array(what: str, data: Any, kinds: str = "biuf") -> np.ndarray:
+    """Return data as an array that can be streamed.
+
+    Parameters
+    ----------
+    what : str
+        How to call it in an error.
+    data : array-like
+        Any memory layout, any byte order.
+    kinds : str
+        The dtype kinds that are allowed.
+
+    Raises
+    ------
+    DataError
+        Its dtype cannot be streamed.
+    """
+    array = np.asarray(data)
+    if array.dtype.kind not in kinds or (array.dtype.itemsize > 8 and array.dtype.kind != "U"):
+        hint = {
+            "O": "rows of different lengths, or Python objects? Make it one array of numbers",
+            "c": "publish its absolute value, or real and imaginary part",
+            "f": "publish it as float64",
+        }.get(array.dtype.kind, "convert it to numbers first")
+        raise DataError(f"{what}: cannot stream dtype {array.dtype}; {hint}")
+    return array
+
+
+def clean_name(name: str) -> str:
+    """Return a name that can be sent: not empty, valid Unicode.
+
+    Raises
+    ------
+    DataError
+        It is no string, empty or too long.
+    """
+    if not isinstance(name, str) or not name or len(name) > 256:
+        raise DataError(f"{name!r} is no name: use a string of 1 to 256 characters")
+    # A file name that is no valid UTF-8 arrives with lone surrogates.
+    return name.encode("utf-8", "replace").decode()
+
+
+def clean_coordinates(at: Mapping[str, Any] | None) -> dict[str, Coordinate]:
+    """Return coordinates as plain numbers and strings.
+
+    Raises
+    ------
+    DataError
+        One of them is neither a finite number nor a short string.
+    """
+    cleaned: dict[str, Coordinate] = {}
+    for name, value in (at or {}).items():
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, str):
+            cleaned[clean_name(name)] = clean_name(value) if value else ""
+        elif isinstance(value, int) and -(2**63) <= value < 2**63:
+            cleaned[clean_name(name)] = int(value)
+        elif isinstance(value, float) and math.isfinite(value):
+            cleaned[clean_name(name)] = value
+        else:
+            raise DataError(f"at={{{name!r}: {value!r}}}: use a finite number or a string")
+    if len(cleaned) > 16:
+        raise DataError(f"{len(cleaned)} coordinates, at most 16 are possible")
+    return cleaned

@@ -1,0 +1,261 @@
+"""The streamed layers, what is known about them, and who wants to know when they change."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from napari_streaming.receive.counters import LayerCounters, LayerStats
+from napari_streaming.receive.placement import Axes
+from napari_streaming.receive.plane_stack import PlaneStack, StackView
+from napari_streaming.receive.point_store import PointStore
+from napari_streaming.wire.messages import Coordinate, Declare, LayerKind, Metric, Status
+
+__all__ = ["Catalog", "LogLine", "MetricSeries", "StreamedLayer"]
+
+_MAX_METRIC = 1_000_000
+_MAX_LOG = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line for the user, from a publisher or from the receiver itself."""
+
+    time: float
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSeries:
+    """The values of one quantity, in order of arrival; the oldest of a million go."""
+
+    steps: deque[float]
+    values: deque[float]
+    times: deque[float]
+
+
+class StreamedLayer:
+    """One layer, as arrays. All properties are safe in any thread.
+
+    Attributes
+    ----------
+    name : str
+        Unique in the catalog: a new revision of "nuclei" is "nuclei [2]".
+    declare : Declare
+        What its publisher said of it.
+    counters : LayerCounters
+    """
+
+    def __init__(self, name: str, declare: Declare, axes: Axes, lock: threading.Condition) -> None:
+        self.name, self.declare, self.counters = name, declare, LayerCounters()
+        self._axes, self._lock = axes, lock
+        self._own: set[str] = set()
+        self._latest: dict[str, Coordinate] = {}
+        self._range: tuple[float, float] | None = None
+        self._planes = PlaneStack(declare.shape, np.dtype(declare.dtype))
+        self._points = PointStore(len(declare.axes), tuple(declare.features))
+
+    @property
+    def kind(self) -> LayerKind:
+        """The layer type."""
+        return self.declare.kind
+
+    @property
+    def stack_axes(self) -> tuple[str, ...]:
+        """Names of the axes that the planes are stacked along."""
+        with self._lock:
+            return tuple(axis.name for axis in self._axes.spanning(self._own))
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of all axes of :attr:`data` (of a point's coordinates), from the slowest."""
+        return self.stack_axes + self.declare.axes
+
+    @property
+    def coordinates(self) -> dict[str, list[Coordinate]]:
+        """The values along each stack axis."""
+        with self._lock:
+            views = [axis.view() for axis in self._axes.spanning(self._own)]
+        return {view.name: view.values[: view.length] for view in views}
+
+    @property
+    def latest(self) -> dict[str, int]:
+        """Position of the newest item along each stack axis that it has."""
+        with self._lock:
+            return {name: self._axes[name].index(v) for name, v in self._latest.items()}
+
+    @property
+    def data(self) -> StackView | np.ndarray:
+        """The planes as a lazy array of fixed shape, or the points, shape (n, axes)."""
+        with self._lock:
+            axes = self._axes.spanning(self._own)
+            if self.kind == "points":
+                return self._points.join(axes)[0]
+            return StackView(self._planes, [axis.view() for axis in axes])
+
+    @property
+    def features(self) -> dict[str, np.ndarray]:
+        """The columns that belong to the points."""
+        with self._lock:
+            return self._points.join(self._axes.spanning(self._own))[1]
+
+    @property
+    def contrast_limits(self) -> tuple[float, float] | None:
+        """As declared, else the range of the data so far; None while there is none."""
+        return self.declare.contrast_limits or self._range
+
+    def stats(self) -> LayerStats:
+        """Return the counters of this layer."""
+        return self.counters.stats(time.time())
+
+    def put_plane(self, at: dict[str, Coordinate], plane: np.ndarray) -> bool:
+        """Place a plane, which belongs to the layer from now on.
+
+        Returns
+        -------
+        bool
+            Whether an axis grew, which other layers may share.
+        """
+        widened = _widen(self._range, plane) if self.kind == "image" else None
+        with self._lock:
+            self._planes.put(at, plane)
+            self._range = widened
+            return self._placed(at)
+
+    def put_points(
+        self, at: dict[str, Coordinate], points: np.ndarray, features: dict[str, np.ndarray]
+    ) -> bool:
+        """Place a set of points; return whether an axis grew."""
+        with self._lock:
+            self._points.put(at, points, features)
+            return self._placed(at)
+
+    def _placed(self, at: dict[str, Coordinate]) -> bool:
+        """Note where the newest item is; return whether that made an axis grow."""
+        self._own |= at.keys()
+        self._latest = at
+        return self._axes.add(at)
+
+    def takes(self, declare: Declare) -> bool:
+        """Whether a stream with this declaration belongs to this layer."""
+        ours = self.declare
+        same = ("kind", "dtype", "shape", "axes", "rgb", "scale", "translate", "units", "features")
+        return all(getattr(ours, field) == getattr(declare, field) for field in same)
+
+
+class Catalog(Mapping[str, StreamedLayer]):
+    """The layers by name, the metrics and the log. Safe in any thread.
+
+    Attributes
+    ----------
+    metrics : dict of str to MetricSeries
+    log : deque of LogLine
+    """
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, MetricSeries] = {}
+        self.log: deque[LogLine] = deque(maxlen=_MAX_LOG)
+        self._changed = threading.Condition(threading.RLock())
+        self._version = 0
+        self._axes = Axes()
+        self._layers: dict[str, StreamedLayer] = {}
+        self._dirty: dict[str, StreamedLayer] = {}
+
+    def __getitem__(self, name: str) -> StreamedLayer:
+        return self._layers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._layers))
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def declare(self, declare: Declare) -> StreamedLayer:
+        """Return the layer that a stream belongs to, made if there is none."""
+        with self._changed:
+            revision, name = 1, declare.name
+            while (layer := self._layers.get(name)) is not None:
+                if layer.takes(declare):
+                    return layer
+                revision += 1
+                name = f"{declare.name} [{revision}]"
+            if revision > 1:
+                self.say("info", f"{declare.name!r} changed its structure: shown as {name!r}")
+            layer = StreamedLayer(name, declare, self._axes, self._changed)
+            self._layers[name] = layer
+        return layer
+
+    def touch(self, layer: StreamedLayer, *, all_layers: bool) -> None:
+        """Note that a layer changed, or all of them: a shared axis grew."""
+        with self._changed:
+            self._dirty |= self._layers if all_layers else {layer.name: layer}
+            self.notify()
+
+    def take_dirty(self) -> list[StreamedLayer]:
+        """Return the layers that changed since the last call, in order of their change."""
+        with self._changed:
+            dirty, self._dirty = self._dirty, {}
+        return list(dirty.values())
+
+    def add_metric(self, metric: Metric) -> None:
+        """Append values to a metric."""
+        with self._changed:
+            series = self.metrics.get(metric.name)
+            if series is None:
+                columns: list[Any] = [deque(maxlen=_MAX_METRIC) for _ in range(3)]
+                series = self.metrics[metric.name] = MetricSeries(*columns)
+            series.steps.extend(metric.steps)
+            series.values.extend(metric.values)
+            series.times.extend(metric.times)
+            self.notify()
+
+    def add_status(self, status: Status, offset: float) -> None:
+        """Append a publisher's line; `offset` takes its time to this side's clock."""
+        self._append(LogLine(status.time - offset, status.level, status.text))
+
+    def say(self, level: str, text: str) -> None:
+        """Append a line of the receiver's own."""
+        self._append(LogLine(time.time(), level, text))
+
+    def _append(self, line: LogLine) -> None:
+        with self._changed:
+            self.log.append(line)
+            self.notify()
+
+    @property
+    def version(self) -> int:
+        """A number that grows with every change."""
+        return self._version
+
+    def notify(self) -> None:
+        """Wake up who waits for a change."""
+        with self._changed:
+            self._version += 1
+            self._changed.notify_all()
+
+    def wait(self, version: int, timeout: float) -> None:
+        """Wait until something has changed since `version`, at most `timeout` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._version != version, timeout)
+
+
+def _widen(limits: tuple[float, float] | None, plane: np.ndarray) -> tuple[float, float] | None:
+    """Return a range that also spans a plane, judged by every eighth pixel."""
+    if plane.dtype == np.uint8 and plane.shape[-1] in (3, 4):
+        return limits
+    few = plane[..., ::8, ::8]
+    if few.dtype.kind == "f":
+        few = few[np.isfinite(few)]
+    if not few.size:
+        return limits
+    low, high = float(few.min()), float(few.max())
+    if limits is not None:
+        low, high = min(low, limits[0]), max(high, limits[1])
+    return low, high if high > low else low + 1.0

@@ -1,0 +1,185 @@
+"""The array behind a streamed image or labels layer: planes at coordinates, stacked lazily.
+
+A :class:`PlaneStack` holds the planes and never copies them again. A :class:`StackView` is
+what others see of it: an array-like of fixed shape that can be sliced without reading, and
+reads exactly the planes it is asked for. Planes that have not come read as zeros.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from napari_streaming.receive.placement import AxisView
+from napari_streaming.wire.messages import Coordinate
+
+__all__ = ["PlaneStack", "StackView"]
+
+Key: TypeAlias = frozenset[tuple[str, Coordinate]]
+Selector: TypeAlias = int | range
+
+
+class PlaneStack:
+    """Planes at named coordinates. One thread adds, others look; adding is O(1).
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of each plane.
+    dtype : dtype
+        Of each plane.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.shape, self.dtype = shape, dtype
+        self._planes: dict[Key, np.ndarray] = {}
+        self._dimensions: tuple[frozenset[str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self._planes)
+
+    def put(self, at: dict[str, Coordinate], plane: np.ndarray) -> None:
+        """Add or replace a plane. The stack owns it: nobody may write to it any more."""
+        names = frozenset(at)
+        if names not in self._dimensions:
+            # Most specific first: a plane that says more about where it belongs wins.
+            known = (*self._dimensions, names)
+            self._dimensions = tuple(sorted(known, key=len, reverse=True))
+        self._planes[frozenset(at.items())] = plane
+
+    def get(self, at: dict[str, Coordinate]) -> np.ndarray | None:
+        """Return the plane at coordinates.
+
+        A plane that came without some of them stands at each of their values.
+        """
+        for names in self._dimensions:
+            if names <= at.keys():
+                plane = self._planes.get(frozenset((name, at[name]) for name in names))
+                if plane is not None:
+                    return plane
+        return None
+
+
+class StackView:
+    """A stack as an array of fixed shape: what napari is given.
+
+    Slicing gives another view and reads nothing; :func:`numpy.asarray` reads. Where the
+    stack axes are all indexed, the array is a view of the plane itself.
+
+    Parameters
+    ----------
+    stack : PlaneStack
+    axes : sequence of AxisView
+        The stack axes, from the slowest.
+    """
+
+    def __init__(
+        self,
+        stack: PlaneStack,
+        axes: Sequence[AxisView],
+        selectors: tuple[Selector, ...] | None = None,
+    ) -> None:
+        self._stack, self._axes = stack, tuple(axes)
+        if selectors is None:
+            lengths = (*(axis.length for axis in self._axes), *stack.shape)
+            selectors = tuple(range(length) for length in lengths)
+        self._selectors = selectors
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes that are left."""
+        return tuple(len(s) for s in self._selectors if isinstance(s, range))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the planes."""
+        return self._stack.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes that are left."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """The size in bytes, if it were read."""
+        return self.size * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"<StackView {self.dtype} {self.shape}, {len(self._stack)} planes>"
+
+    def __getitem__(self, key: Any) -> StackView | np.ndarray:
+        keys = key if isinstance(key, tuple) else (key,)
+        if not all(isinstance(k, int | np.integer | slice) or k is Ellipsis for k in keys):
+            return np.asarray(np.asarray(self)[key])
+        view = StackView(self._stack, self._axes, self._compose(keys))
+        # Nothing is left to be lazy about once a single plane is chosen.
+        stack_part = view._selectors[: len(self._axes)]
+        return np.asarray(view) if not any(isinstance(s, range) for s in stack_part) else view
+
+    def _compose(self, keys: tuple[Any, ...]) -> tuple[Selector, ...]:
+        count = sum(k is not Ellipsis for k in keys)
+        if count > self.ndim or len(keys) - count > 1:
+            raise IndexError(f"too many indices: the array has {self.ndim} axes, not {count}")
+        if Ellipsis in keys:
+            at = keys.index(Ellipsis)
+            keys = keys[:at] + (slice(None),) * (self.ndim - count) + keys[at + 1 :]
+        remaining = iter(keys)
+        composed: list[Selector] = []
+        for selector in self._selectors:
+            if isinstance(selector, range):
+                k = next(remaining, slice(None))
+                composed.append(selector[k] if isinstance(k, slice) else selector[int(k)])
+            else:
+                composed.append(selector)
+        return tuple(composed)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self._read()
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def _read(self) -> np.ndarray:
+        n = len(self._axes)
+        stack_part, plane_part = self._selectors[:n], self._selectors[n:]
+        within = tuple(_as_index(selector) for selector in plane_part)
+        plane_shape = tuple(len(s) for s in plane_part if isinstance(s, range))
+        if not any(isinstance(s, range) for s in stack_part):
+            plane = self._plane(stack_part)
+            return np.zeros(plane_shape, self.dtype) if plane is None else plane[within]
+        lengths = tuple(len(s) for s in stack_part if isinstance(s, range))
+        out = np.zeros((*lengths, *plane_shape), self.dtype)
+        flat = out.reshape((-1, *plane_shape))
+        choices = [s if isinstance(s, range) else (s,) for s in stack_part]
+        for position, indices in enumerate(itertools.product(*choices)):
+            plane = self._plane(indices)
+            if plane is not None:
+                flat[position] = plane[within]
+        return out
+
+    def _plane(self, indices: Sequence[Any]) -> np.ndarray | None:
+        at = {axis.name: axis.values[i] for axis, i in zip(self._axes, indices, strict=True)}
+        return self._stack.get(at)
+
+
+def _as_index(selector: Selector) -> int | slice:
+    """Return what numpy indexes with for a range of positions."""
+    if not isinstance(selector, range):
+        return selector
+    if not selector:
+        return slice(0, 0)
+    stop = None if selector.stop < 0 else selector.stop
+    return slice(selector.start, stop, selector.step)

@@ -1,0 +1,166 @@
+"""The receiver: URLs in, layers out. A script, a test and the dock widget all use this."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+
+from napari_streaming.errors import StreamingError
+from napari_streaming.receive.arena import Arena
+from napari_streaming.receive.catalog import Catalog, StreamedLayer
+from napari_streaming.receive.source import Source, SourceStats
+from napari_streaming.settings import ReceiverSettings
+from napari_streaming.transport.runtime import host_identity, new_token
+from napari_streaming.uri import parse_url
+from napari_streaming.wire.messages import Peer
+
+__all__ = ["Receiver"]
+
+
+class Receiver:
+    """Receives streams and keeps them as layers.
+
+    Parameters
+    ----------
+    *urls : str
+        Where from: a URL is connected to, with ``?listen`` it waits there for publishers.
+    settings : ReceiverSettings, optional
+        Limits.
+
+    Attributes
+    ----------
+    layers : Catalog
+        A mapping of names to :class:`StreamedLayer`; also holds the metrics and the log.
+
+    Raises
+    ------
+    URLError
+        A URL cannot be used as given.
+    TransportError
+        An address to listen at is taken or not allowed.
+
+    Examples
+    --------
+    >>> with Receiver("tcp://127.0.0.1:5555?listen") as receiver:
+    ...     layer = receiver.wait_for("nuclei", timeout=10)
+    ...     layer.data[0].mean()
+    """
+
+    def __init__(self, *urls: str, settings: ReceiverSettings | None = None) -> None:
+        self._settings = settings or ReceiverSettings()
+        self._arena = Arena(self._settings.warm)
+        self._me = Peer(
+            role="view",
+            program=(Path(sys.argv[0]).name or "python")[:256],
+            software=f"napari-streaming/{version('napari-streaming')}",
+            host=host_identity(),
+            pid=os.getpid(),
+            run=new_token(),
+            window=self._settings.window,
+        )
+        self.layers = Catalog()
+        self._sources: dict[str, Source] = {}
+        try:
+            for url in urls:
+                self.open(url)
+        except StreamingError:
+            self.close()
+            raise
+
+    def open(self, url: str) -> str:
+        """Listen at, or connect to, one more URL.
+
+        Returns
+        -------
+        str
+            What a person elsewhere is given to reach it, token included; the URL itself if
+            it is connected to.
+
+        Raises
+        ------
+        URLError, TransportError
+            As for the class.
+        """
+        parsed = parse_url(url)
+        self.shut(url)
+        source = Source(parsed, self._me, self.layers, self._arena)
+        self._sources[parsed.address] = source
+        return source.url.shareable() if parsed.listen else url
+
+    def shut(self, url: str) -> None:
+        """Stop listening at, or disconnect from, a URL; its layers stay."""
+        source = self._sources.pop(parse_url(url).address, None)
+        if source is not None:
+            source.close()
+
+    @property
+    def sources(self) -> list[SourceStats]:
+        """How each URL is doing."""
+        return [source.stats() for source in list(self._sources.values())]
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """What a publisher elsewhere is given to reach each URL that listens."""
+        urls = [source.url for source in self._sources.values()]
+        return tuple(url.shareable() for url in urls if url.listen)
+
+    def wait(self, condition: Callable[[], object], timeout: float) -> bool:
+        """Wait until a condition holds; it is looked at after every change.
+
+        Parameters
+        ----------
+        condition : callable
+            Without arguments.
+        timeout : float
+            Seconds.
+
+        Returns
+        -------
+        bool
+            Whether it holds.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            version_before = self.layers.version
+            if condition():
+                return True
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            self.layers.wait(version_before, remaining)
+
+    def wait_for(self, name: str, timeout: float) -> StreamedLayer:
+        """Wait for a layer and its first item.
+
+        Raises
+        ------
+        TimeoutError
+            It has not come in `timeout` seconds.
+        """
+        layers = self.layers
+        if not self.wait(lambda: name in layers and layers[name].stats().received, timeout):
+            known = ", ".join(layers) or "none"
+            raise TimeoutError(f"no layer {name!r} after {timeout} s; there are: {known}")
+        return layers[name]
+
+    def close(self) -> None:
+        """Stop; the layers stay readable."""
+        for source in self._sources.values():
+            source.close()
+        self._sources.clear()
+
+    def __enter__(self) -> Receiver:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

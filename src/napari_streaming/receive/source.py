@@ -1,0 +1,264 @@
+"""One URL of a receiver: the handler of its channel, from messages to places in layers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from napari_streaming.errors import MalformedError, StateError, TransportError
+from napari_streaming.receive.arena import Arena
+from napari_streaming.receive.catalog import Catalog, StreamedLayer
+from napari_streaming.transport.channel import Channel, Link
+from napari_streaming.transport.pool import AttachedSegment
+from napari_streaming.uri import StreamURL
+from napari_streaming.wire.codec import Buffer, as_array, nbytes
+from napari_streaming.wire.flow import Receipts
+from napari_streaming.wire.flow import Sequence as Numbers
+from napari_streaming.wire.messages import (
+    FEATURE_PREFIX,
+    Array,
+    Attached,
+    Declare,
+    End,
+    Gap,
+    Item,
+    Message,
+    Metric,
+    Peer,
+    Problem,
+    Segment,
+    Status,
+)
+
+__all__ = ["Source", "SourceStats"]
+
+_ACK_AT_ONCE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStats:
+    """How a URL is doing.
+
+    Parameters
+    ----------
+    url : str
+        Without its token.
+    state : str
+        For people: "listening", "connected to pipeline.py", or what went wrong.
+    publishers : tuple of str
+        The programs that are connected now.
+    refused : int
+        Handshakes that failed, and messages that were no messages.
+    """
+
+    url: str
+    state: str
+    publishers: tuple[str, ...]
+    refused: int
+
+
+@dataclass(slots=True)
+class _Publisher:
+    """What a source knows of one link."""
+
+    receipts: Receipts = field(default_factory=Receipts)
+    segments: dict[str, AttachedSegment] = field(default_factory=dict)
+    layers: dict[int, StreamedLayer] = field(default_factory=dict)
+    ended: bool = False
+
+
+class Source:
+    """Takes in what publishers behind one URL send.
+
+    Raises
+    ------
+    TransportError
+        The address cannot be used.
+    """
+
+    def __init__(self, url: StreamURL, me: Peer, catalog: Catalog, arena: Arena) -> None:
+        self._catalog, self._arena = catalog, arena
+        self._publishers: dict[Link, _Publisher] = {}
+        # By run and stream: a publisher that reconnects sends again what it is unsure of.
+        self._numbers: dict[tuple[str, int], Numbers] = {}
+        self._state = "listening" if url.listen else "waiting for a publisher"
+        self._idle_state = self._state
+        self._refused = 0
+        self._channel = Channel(url, me, self)
+        self._channel.start()
+
+    @property
+    def url(self) -> StreamURL:
+        """Where, with port and token as they really are."""
+        return self._channel.url
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Stop listening or disconnect."""
+        self._channel.close(timeout)
+
+    def stats(self) -> SourceStats:
+        """Return how it is doing."""
+        programs = tuple(link.peer.program for link in list(self._publishers))
+        return SourceStats(self.url.redacted(), self._state, programs, self._refused)
+
+    # ---- the channel's handler -------------------------------------------------------
+
+    def opened(self, link: Link) -> None:
+        """Note a new publisher."""
+        self._publishers[link] = _Publisher()
+        self._show_state()
+
+    def lost(self, link: Link, reason: str) -> None:
+        """Note that a publisher is gone; what it sent stays."""
+        publisher = self._publishers.pop(link)
+        if not publisher.ended:
+            self._catalog.say("warning", f"{link.peer.program} is gone: {reason}")
+        self._show_state()
+
+    def refused(self, reason: str) -> None:
+        """Count a handshake that failed."""
+        self._refused += 1
+        if not self._publishers:
+            self._state = f"refused: {reason}"
+        self._catalog.notify()
+
+    def turn(self) -> None:
+        """Acknowledge what was taken in."""
+        for link, publisher in list(self._publishers.items()):
+            self._acknowledge(link, publisher)
+
+    def received(self, link: Link, message: Message, buffers: Sequence[Buffer]) -> None:
+        """Take in a message of a publisher's."""
+        publisher = self._publishers[link]
+        if isinstance(message, Item):
+            self._take_item(link, publisher, message, buffers)
+            publisher.receipts.item()
+            if sum(nbytes(array) for array in message.arrays) >= _ACK_AT_ONCE:
+                self._acknowledge(link, publisher)
+            return
+        publisher.receipts.message()
+        if isinstance(message, Declare):
+            publisher.layers[message.stream] = self._catalog.declare(message)
+        elif isinstance(message, Segment):
+            link.send(self._attach(publisher, message))
+        elif isinstance(message, Metric):
+            self._catalog.add_metric(message)
+        elif isinstance(message, Status):
+            self._catalog.add_status(message, link.session.clock_offset)
+        elif isinstance(message, Gap):
+            self._take_gap(publisher, message)
+        elif isinstance(message, Problem):
+            self._catalog.say("warning", f"{link.peer.program}: {message.text}")
+        elif isinstance(message, End):
+            publisher.ended = True
+            self._catalog.say("complete", f"{link.peer.program} has ended")
+
+    def _show_state(self) -> None:
+        names = ", ".join(link.peer.program for link in self._publishers)
+        self._state = f"connected to {names}" if names else self._idle_state
+        self._catalog.notify()
+
+    def _acknowledge(self, link: Link, publisher: _Publisher) -> None:
+        ack = publisher.receipts.take()
+        if ack is not None:
+            try:
+                link.send(ack)
+            except ConnectionError as error:
+                self._channel.lose(link, str(error))
+
+    def _attach(self, publisher: _Publisher, segment: Segment) -> Attached:
+        try:
+            publisher.segments[segment.segment] = AttachedSegment(segment)
+        except TransportError as error:
+            return Attached(segment.segment, False, str(error))
+        return Attached(segment.segment, True)
+
+    def _take_gap(self, publisher: _Publisher, gap: Gap) -> None:
+        layer = publisher.layers.get(gap.stream)
+        if layer is None:
+            raise StateError(f"a gap in stream {gap.stream}, which was never declared")
+        layer.counters.dropped(gap.count)
+        self._catalog.notify()
+
+    def _take_item(
+        self, link: Link, publisher: _Publisher, item: Item, buffers: Sequence[Buffer]
+    ) -> None:
+        layer = publisher.layers.get(item.stream)
+        if layer is None:
+            raise StateError(f"an item of stream {item.stream}, which was never declared")
+        numbers = self._numbers.setdefault((link.peer.run, item.stream), Numbers())
+        if not numbers.accept(item.sequence, first_of_session=True):
+            return
+        if problem := _mismatch(item, layer.declare):
+            layer.counters.refused()
+            link.send(Problem("mismatch", f"{layer.name!r}, item {item.sequence}: {problem}"))
+            self._catalog.say("error", f"{layer.name!r}: item {item.sequence} refused: {problem}")
+            return
+        arrays = self._fetch(publisher, item, buffers)
+        if arrays is None:
+            layer.counters.dropped(1)
+            return
+        if layer.kind == "points":
+            columns = {name: arrays[FEATURE_PREFIX + name] for name in layer.declare.features}
+            grew = layer.put_points(item.at, arrays["data"], columns)
+        else:
+            grew = layer.put_plane(item.at, arrays["data"])
+        size = sum(array.nbytes for array in arrays.values())
+        layer.counters.arrived(size, item.time - link.session.clock_offset, time.time())
+        self._catalog.touch(layer, all_layers=grew)
+
+    def _fetch(
+        self, publisher: _Publisher, item: Item, buffers: Sequence[Buffer]
+    ) -> dict[str, np.ndarray] | None:
+        """Copy an item's arrays into memory of our own; None if they were overwritten."""
+        inline = iter(buffers)
+        arrays: dict[str, np.ndarray] = {}
+        for array in item.arrays:
+            mine = self._arena.allocate(array.shape, np.dtype(array.dtype))
+            if array.block is None:
+                np.copyto(mine, as_array(array, next(inline)))
+            elif not self._copy(publisher, array, mine):
+                return None
+            arrays[array.name] = mine
+        return arrays
+
+    def _copy(self, publisher: _Publisher, array: Array, mine: np.ndarray) -> bool:
+        assert array.block is not None
+        segment = publisher.segments.get(array.block.segment)
+        if segment is None:
+            raise StateError(f"a block of segment {array.block.segment}, which is not attached")
+        try:
+            return segment.copy(array.block, mine)
+        except TransportError as error:
+            raise MalformedError(str(error)) from None
+
+
+def _mismatch(item: Item, declare: Declare) -> str:
+    """Return what is wrong with an item in the light of its declaration, or nothing."""
+    arrays = {array.name: array for array in item.arrays}
+    data = arrays.get("data")
+    if data is None or len(arrays) != len(item.arrays):
+        return "exactly one array must be called 'data'"
+    if clash := set(item.at) & set(declare.axes):
+        return f"coordinate {sorted(clash)[0]!r} is an axis of the plane"
+    if data.dtype != declare.dtype:
+        return f"dtype {data.dtype}, declared {declare.dtype}"
+    if declare.kind != "points":
+        if data.shape != declare.shape or len(arrays) > 1:
+            return f"shape {data.shape}, declared {declare.shape}"
+        return ""
+    if len(data.shape) != 2 or data.shape[1:] != declare.shape:
+        return f"shape {data.shape}, declared (n, {declare.shape[0]})"
+    given = {name.removeprefix(FEATURE_PREFIX) for name in arrays} - {"data"}
+    if given != declare.features.keys():
+        return f"features {sorted(given)}, declared {sorted(declare.features)}"
+    for name, dtype in declare.features.items():
+        column = arrays.get(FEATURE_PREFIX + name)
+        if column is None or column.shape != data.shape[:1]:
+            return f"feature {name!r} must have a value for each of {data.shape[0]} points"
+        if column.dtype != dtype and not (dtype == "U" and column.dtype.startswith("<U")):
+            return f"feature {name!r} of dtype {column.dtype}, declared {dtype}"
+    return ""

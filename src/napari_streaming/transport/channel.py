@@ -1,0 +1,289 @@
+"""The thread between an endpoint and its user: handshakes, liveness, and one turn of work.
+
+Publisher and receiver both drive their sockets through a :class:`Channel`. It shakes hands
+with each peer, keeps sessions alive, and calls a :class:`Handler` with what is left: links
+that open and close, messages that arrive, and a chance to send on every turn. All of the
+handler's methods run in the channel's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from napari_streaming.errors import ProtocolError, TransportError
+from napari_streaming.transport import runtime
+from napari_streaming.transport.base import Connected, Delivery, Event, Lost, Received
+from napari_streaming.transport.registry import create_endpoint
+from napari_streaming.uri import StreamURL, parse_url
+from napari_streaming.wire.codec import Buffer, pack, unpack
+from napari_streaming.wire.messages import Message, Peer
+from napari_streaming.wire.session import Session, State
+
+__all__ = ["Channel", "Handler", "Link"]
+
+logger = logging.getLogger(__name__)
+
+_TURN = 0.25
+_FIRST_RETRY, _LAST_RETRY = 0.1, 2.0
+_MAX_STRANGERS = 256
+
+
+class Link:
+    """One open session, as the handler sees it.
+
+    Attributes
+    ----------
+    peer : Peer
+        What the other side says of itself.
+    session : Session
+        For the clock offset and the round trip.
+    """
+
+    def __init__(self, channel: Channel, key: bytes, session: Session) -> None:
+        assert session.peer is not None
+        self.peer = session.peer
+        self.session = session
+        self._channel, self._key = channel, key
+
+    @property
+    def is_local(self) -> bool:
+        """Whether both sides could share memory."""
+        return self.peer.host == self._channel.me.host
+
+    def send(self, message: Message, buffers: Sequence[Buffer] = ()) -> Delivery | None:
+        """Send a message; None means: not now. Only in the channel's thread.
+
+        Raises
+        ------
+        ConnectionError
+            The peer is gone.
+        """
+        return self._channel.endpoint.send(self._key, [pack(message), *buffers])
+
+    def fail(self, error: ProtocolError) -> None:
+        """Close the session over an error of the peer's, and tell it so."""
+        self.session.fail(error)
+
+
+class Handler(Protocol):
+    """What a channel calls, always in its own thread."""
+
+    def opened(self, link: Link) -> None:
+        """Take note of a new link."""
+
+    def received(self, link: Link, message: Message, buffers: Sequence[Buffer]) -> None:
+        """Take in a message.
+
+        Raises
+        ------
+        ProtocolError
+            The message breaks the protocol; the link closes.
+        """
+
+    def lost(self, link: Link, reason: str) -> None:
+        """Take note that a link is gone."""
+
+    def refused(self, reason: str) -> None:
+        """Take note that a handshake failed, or that somebody sent junk."""
+
+    def turn(self) -> None:
+        """Send what may be sent. Called after every wake-up and a few times a second."""
+
+
+class Channel:
+    """One URL, its thread and its sessions.
+
+    Parameters
+    ----------
+    url : StreamURL
+        Bound or connected to.
+    me : Peer
+        What this side says of itself.
+    handler : Handler
+        Called in the channel's thread.
+
+    Raises
+    ------
+    TransportError
+        The address cannot be used.
+    """
+
+    def __init__(self, url: StreamURL, me: Peer, handler: Handler) -> None:
+        self.me = me
+        self._handler = handler
+        self._asked = url
+        if url.listen:
+            runtime.refuse_if_taken(url)
+            if url.scheme != "memory":  # which nobody outside this process can reach
+                url = url.with_token(url.token or runtime.new_token())
+        else:
+            url = _with_secret(url)
+            if url.encrypted and not url.token:
+                raise TransportError(
+                    f"{url} has no token: paste the whole URL that the other side printed, "
+                    "with what follows the #"
+                )
+        self.endpoint = create_endpoint(url)
+        try:
+            self.endpoint.open()
+        except TransportError:
+            self.endpoint.close()
+            raise
+        self._sessions: OrderedDict[bytes, Session] = OrderedDict()
+        self._links: dict[bytes, Link] = {}
+        self._retry_at: float | None = None
+        self._retry_after = _FIRST_RETRY
+        self._closing = threading.Event()
+        if self.url.listen and url.scheme != "memory":
+            runtime.announce(self.url)
+        self._thread = threading.Thread(
+            target=self._run, name=f"napari-streaming {self.url.address}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to shake hands and to call the handler."""
+        self._thread.start()
+
+    @property
+    def url(self) -> StreamURL:
+        """Where, with the port that was really bound and with the token."""
+        return self.endpoint.url
+
+    def wake(self) -> None:
+        """Ask for a turn, from any thread."""
+        self.endpoint.wake()
+
+    def lose(self, link: Link, reason: str) -> None:
+        """Give up a link that could not be sent to. Only in the channel's thread."""
+        for key, known in list(self._links.items()):
+            if known is link:
+                self._forget(key, reason)
+
+    def close(self, timeout: float) -> None:
+        """Stop the thread, waiting at most `timeout` seconds, and let go of the address."""
+        self._closing.set()
+        self.endpoint.wake()
+        self._thread.join(timeout)
+
+    # ---- the thread ------------------------------------------------------------------
+
+    def _run(self) -> None:
+        next_tick = 0.0
+        try:
+            while not self._closing.is_set():
+                for event in self.endpoint.poll(_TURN):
+                    self._on(event)
+                if time.monotonic() >= next_tick:
+                    next_tick = time.monotonic() + _TURN
+                    self._tick()
+                self._handler.turn()
+        finally:
+            if self.url.listen:
+                runtime.withdraw(self.url)
+            self.endpoint.close()
+
+    def _on(self, event: Event) -> None:
+        if isinstance(event, Connected):
+            self._greet(event.peer)
+        elif isinstance(event, Lost):
+            self._forget(event.peer, event.reason)
+            if not self.url.listen:
+                self._reconnect()
+        else:
+            self._receive(event)
+
+    def _greet(self, key: bytes) -> None:
+        token = _with_secret(self._asked).token  # a listener that started after us left it
+        self._sessions[key] = Session(self.me, listen=False, token=token, now=time.time())
+        self._flush(key)
+
+    def _receive(self, event: Received) -> None:
+        key = event.peer
+        session = self._sessions.get(key)
+        if session is None:
+            if not self.url.listen:
+                return
+            session = self._meet(key)
+        try:
+            message, buffers = unpack(event.frames)
+            was_open = session.is_open
+            message_for_us = session.receive(message, time.time())
+            if session.is_open and not was_open:
+                self._retry_after = _FIRST_RETRY
+                self._links[key] = Link(self, key, session)
+                self._handler.opened(self._links[key])
+            if message_for_us is not None:
+                self._handler.received(self._links[key], message_for_us, buffers)
+        except ProtocolError as error:
+            if session.state is not State.CLOSED:
+                session.fail(error)
+            logger.warning("%s: %s", self.url.address, error)
+            if key not in self._links:
+                self._handler.refused(str(error))
+        except ConnectionError as error:
+            self._forget(key, str(error))
+            return
+        self._flush(key)
+
+    def _meet(self, key: bytes) -> Session:
+        """Start a session with a peer that just spoke, and forget the oldest strangers."""
+        session = Session(self.me, listen=True, token=self.url.token, now=time.time())
+        self._sessions[key] = session
+        strangers = [k for k in self._sessions if k not in self._links]
+        for stranger in strangers[:-_MAX_STRANGERS]:
+            del self._sessions[stranger]
+        return session
+
+    def _flush(self, key: bytes) -> None:
+        """Send what a session has to say, and act if it closed."""
+        session = self._sessions[key]
+        try:
+            for message in session.to_send():
+                self.endpoint.send(key, [pack(message)])
+        except ConnectionError as error:
+            self._forget(key, str(error))
+            return
+        if session.state is State.CLOSED:
+            known = key in self._links
+            self._forget(key, session.closed_because)
+            if not self.url.listen:
+                if not known:
+                    self._handler.refused(session.closed_because)
+                self._retry_at = time.monotonic() + self._retry_after
+                self._retry_after = min(2 * self._retry_after, _LAST_RETRY)
+
+    def _forget(self, key: bytes, reason: str) -> None:
+        self._sessions.pop(key, None)
+        link = self._links.pop(key, None)
+        if link is not None:
+            self._handler.lost(link, reason)
+
+    def _tick(self) -> None:
+        for key, session in list(self._sessions.items()):
+            session.tick(time.time())
+            self._flush(key)
+        if self._retry_at is not None:
+            if time.monotonic() >= self._retry_at:
+                self._reconnect()
+        elif not self.url.listen and not self._sessions and _with_secret(self._asked) != self.url:
+            self._reconnect()
+
+    def _reconnect(self) -> None:
+        """Connect anew, with the secret of whoever listens there by now."""
+        self._retry_at = None
+        self.endpoint.reconnect(_with_secret(self._asked))
+
+
+def _with_secret(url: StreamURL) -> StreamURL:
+    """Return the URL as a listener on this machine left it for us, if there is one."""
+    listing = None if url.token else runtime.find_listing(url)
+    if listing is None:
+        return url
+    there = parse_url(listing.url)
+    return replace(url, token=there.token, curve=there.encrypted)
