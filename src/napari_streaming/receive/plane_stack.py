@@ -117,6 +117,14 @@ class StackView:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def is_like(self, other: object) -> bool:
+        """Whether another view shows the same planes at the same positions."""
+        if not isinstance(other, StackView) or other._selectors != self._selectors:
+            return False
+        pairs = zip(self._axes, other._axes, strict=True)
+        same = all(a.values is b.values and a.length == b.length for a, b in pairs)
+        return same and other._stack is self._stack
+
     def __repr__(self) -> str:
         return f"<StackView {self.dtype} {self.shape}, {len(self._stack)} planes>"
 

@@ -1,0 +1,242 @@
+"""Streamed layers → napari layers: one update a layer and tick, in place.
+
+What the user changes stays changed: contrast, colormap, opacity, name, order, camera. Only
+the data is ours, and the contrast limits as long as nobody has touched them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from napari.layers import Image, Labels, Layer, Points
+from napari.utils.colormaps import ensure_colormap
+
+from napari_streaming.receive.catalog import Catalog, StreamedLayer
+
+__all__ = ["LayerBinding"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Bound:
+    """A napari layer of ours, and the data and contrast limits that we last gave it."""
+
+    layer: Layer
+    data: Any
+    limits: tuple[float, float] | None = None
+
+
+class LayerBinding:
+    """Keeps the layers of a viewer in step with a catalog. Only in the GUI thread.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer or ViewerModel
+    catalog : Catalog
+    on_follow : callable
+        Called with whether the viewer follows the newest item, when that changes.
+    """
+
+    def __init__(self, viewer: Any, catalog: Catalog, on_follow: Callable[[bool], None]) -> None:
+        self._viewer, self._catalog, self._on_follow = viewer, catalog, on_follow
+        self._bound: dict[str, _Bound] = {}
+        self._follow = True
+        self._moving = False
+        self._layout = self._current_layout()
+        viewer.dims.events.current_step.connect(self._on_step)
+        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+            event.connect(self._note_layout, position="last")
+
+    def close(self) -> None:
+        """Leave the viewer alone; its layers stay."""
+        self._viewer.dims.events.current_step.disconnect(self._on_step)
+        for event in (self._viewer.layers.events.inserted, self._viewer.layers.events.removed):
+            event.disconnect(self._note_layout)
+
+    @property
+    def follow(self) -> bool:
+        """Whether the sliders go to the newest item."""
+        return self._follow
+
+    def set_follow(self, follow: bool) -> None:
+        """Follow the newest item from now on, or stop to."""
+        if follow == self._follow:
+            return
+        self._follow = follow
+        if follow:
+            self._go_to_newest(list(self._catalog.values()))
+        self._on_follow(follow)
+
+    def tick(self) -> None:
+        """Bring the viewer up to date."""
+        changed = self._catalog.take_dirty()
+        if not changed:
+            return
+        self._moving = True
+        try:
+            for streamed in changed:
+                self._update(streamed)
+            if self._follow:
+                self._go_to_newest(changed)
+        finally:
+            self._moving = False
+            self._note_layout()
+
+    def _on_step(self) -> None:
+        """Stop following when the user moves a slider.
+
+        napari moves them, too, while layers come, go or grow: then the layout has changed.
+        """
+        if not self._moving and self._layout == self._current_layout():
+            self.set_follow(False)
+
+    def _note_layout(self) -> None:
+        self._layout = self._current_layout()
+
+    def _current_layout(self) -> tuple[int, tuple[int, ...]]:
+        return len(self._viewer.layers), tuple(self._viewer.dims.nsteps)
+
+    # ---- one layer -------------------------------------------------------------------
+
+    def _update(self, streamed: StreamedLayer) -> None:
+        bound = self._bound.get(streamed.name)
+        if bound is None:
+            if streamed.stats().received:
+                data = streamed.data
+                layer = self._add(streamed, data)
+                given = tuple(layer.contrast_limits) if isinstance(layer, Image) else None
+                self._bound[streamed.name] = _Bound(layer, data, given)
+        elif bound.layer not in self._viewer.layers:
+            return  # the user removed it: it stays removed
+        elif isinstance(bound.layer, Points):
+            self._update_points(bound, streamed)
+        else:
+            self._update_planes(bound, streamed)
+        streamed.counters.shown()
+
+    def _add(self, streamed: StreamedLayer, data: Any) -> Layer:
+        common = {"name": streamed.name, "metadata": {"stream": streamed.name}}
+        common |= _geometry(streamed)
+        if streamed.kind == "points":
+            layer: Layer = Points(
+                data,
+                features=pd.DataFrame(streamed.features),
+                size=8,
+                face_color="transparent",
+                border_color="yellow",
+                border_width=0.15,
+                **common,
+            )
+        elif streamed.kind == "labels":
+            layer = Labels(data, **common)
+            layer.editable = False
+        else:
+            layer = Image(
+                data,
+                rgb=streamed.declare.rgb,
+                multiscale=False,
+                contrast_limits=None if streamed.declare.rgb else _limits(streamed),
+                colormap=None if streamed.declare.rgb else _colormap(streamed),
+                blending="translucent_no_depth" if streamed.declare.rgb else "additive",
+                **common,
+            )
+        return self._viewer.add_layer(layer)
+
+    def _update_points(self, bound: _Bound, streamed: StreamedLayer) -> None:
+        points, features = streamed.data, pd.DataFrame(streamed.features)
+        if points.ndim == 2 and points.shape[1] != bound.layer.ndim:
+            # napari cannot add a dimension to points: a new layer takes its place.
+            position = self._viewer.layers.index(bound.layer)
+            name, visible = bound.layer.name, bound.layer.visible
+            self._viewer.layers.remove(bound.layer)
+            bound.layer = self._add(streamed, points)
+            bound.layer.name, bound.layer.visible = name, visible
+            self._viewer.layers.move(len(self._viewer.layers) - 1, position)
+            return
+        bound.layer.data = points
+        bound.layer.features = features
+        bound.layer.selected_data = set()
+
+    def _update_planes(self, bound: _Bound, streamed: StreamedLayer) -> None:
+        layer, data = bound.layer, streamed.data
+        if data.is_like(bound.data):
+            # The view that the layer holds sees new planes by itself.
+            layer.refresh(thumbnail=False, highlight=False, extent=False)
+        else:
+            new_axes = data.ndim != bound.data.ndim
+            layer.data = bound.data = data
+            if new_axes:
+                for name, value in _geometry(streamed).items():
+                    setattr(layer, name, value)
+        if isinstance(layer, Image) and bound.limits == tuple(layer.contrast_limits):
+            self._widen(bound, streamed)
+
+    def _widen(self, bound: _Bound, streamed: StreamedLayer) -> None:
+        """Follow the range of the data, until the user has set the limits."""
+        limits = _limits(streamed)
+        if limits is not None and limits != bound.limits and not streamed.declare.rgb:
+            low, high = bound.layer.contrast_limits_range
+            bound.layer.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
+            bound.layer.contrast_limits = limits
+            bound.limits = tuple(bound.layer.contrast_limits)
+
+    def _go_to_newest(self, changed: list[StreamedLayer]) -> None:
+        """Move the sliders to the newest item of these layers."""
+        was_moving, self._moving = self._moving, True
+        try:
+            dims = self._viewer.dims
+            step = list(dims.current_step)
+            for streamed in changed:
+                newest = streamed.latest
+                for back, name in enumerate(reversed(streamed.axes), 1):
+                    axis = dims.ndim - back
+                    if name in newest and axis >= 0 and axis in dims.not_displayed:
+                        step[axis] = newest[name]
+            dims.current_step = tuple(step)
+        finally:
+            self._moving = was_moving
+
+
+def _geometry(streamed: StreamedLayer) -> dict[str, Any]:
+    """Return what a napari layer is told of its axes."""
+    declare, stacked = streamed.declare, len(streamed.stack_axes)
+    own = len(declare.axes)
+    geometry: dict[str, Any] = {
+        "axis_labels": streamed.axes,
+        "scale": (1.0,) * stacked + (declare.scale or (1.0,) * own),
+        "translate": (0.0,) * stacked + (declare.translate or (0.0,) * own),
+    }
+    if declare.units and _known_units(declare.units):
+        geometry["units"] = ("pixel",) * stacked + declare.units
+    return geometry
+
+
+def _known_units(units: tuple[str, ...]) -> bool:
+    """Whether napari can understand these units; it refuses a layer with others."""
+    import pint
+
+    try:
+        return all(pint.get_application_registry().Unit(unit) is not None for unit in units)
+    except (pint.UndefinedUnitError, pint.DefinitionSyntaxError, ValueError) as error:
+        logger.warning("units %s are shown as pixels: %s", units, error)
+        return False
+
+
+def _colormap(streamed: StreamedLayer) -> Any:
+    """Return the declared colormap, or gray where napari does not know it."""
+    try:
+        return ensure_colormap(streamed.declare.colormap or "gray")
+    except KeyError:
+        logger.warning("%r: unknown colormap %r", streamed.name, streamed.declare.colormap)
+        return ensure_colormap("gray")
+
+
+def _limits(streamed: StreamedLayer) -> tuple[float, float] | None:
+    if streamed.kind != "image" or streamed.declare.rgb:
+        return None
+    return streamed.contrast_limits or (0.0, 1.0)

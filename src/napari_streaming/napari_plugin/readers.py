@@ -1,0 +1,49 @@
+"""Opening a stream URL: the reader hands it to the Stream Receiver and connects nothing itself.
+
+``napari --plugin napari-streaming tcp://…`` dies of an exception in a reader, so that a URL
+that cannot be used must only ever show as a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from napari_streaming.errors import StreamingError, URLError
+from napari_streaming.uri import parse_url
+
+__all__ = ["get_reader"]
+
+PLUGIN, WIDGET = "napari-streaming", "Stream Receiver"
+
+
+def get_reader(path: str | list[str]) -> Callable[[Any], list[tuple[None]]] | None:
+    """Return a reader if the path is a stream URL (or a list of them)."""
+    paths = path if isinstance(path, list) else [path]
+    return _read if paths and all(_is_stream_url(one) for one in paths) else None
+
+
+def _is_stream_url(text: str) -> bool:
+    try:
+        return parse_url(text).scheme != "memory"
+    except URLError:
+        # Still ours, so that the user learns what is wrong with it.
+        return text.partition("://")[0] in ("tcp", "ipc")
+
+
+def _read(path: str | list[str]) -> list[tuple[None]]:
+    """Open the dock with these URLs; no layer comes from here."""
+    import napari
+    from napari.utils.notifications import show_error, show_warning
+
+    viewer = napari.current_viewer()
+    if viewer is None:
+        show_warning("a stream URL needs a napari window: use napari_streaming.receive in scripts")
+        return [(None,)]
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
+    for url in path if isinstance(path, list) else [path]:
+        try:
+            dock.open(url)
+        except StreamingError as error:
+            show_error(str(error))
+    return [(None,)]

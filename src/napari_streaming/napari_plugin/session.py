@@ -1,0 +1,74 @@
+"""A receiver bound to a viewer: what the dock widget shows and drives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psygnal import Signal
+
+from napari_streaming.napari_plugin.binding import LayerBinding
+from napari_streaming.receive.receiver import Receiver
+
+__all__ = ["ReceiverSession", "warm_up"]
+
+
+class ReceiverSession:
+    """Owns a receiver and the layers it makes in a viewer. Only in the GUI thread.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer or ViewerModel
+
+    Attributes
+    ----------
+    receiver : Receiver
+    changed : Signal
+        Something but the follow mode may have changed.
+    follow_changed : Signal(bool)
+        Whether the viewer follows the newest item.
+    """
+
+    changed = Signal()
+    follow_changed = Signal(bool)
+
+    def __init__(self, viewer: Any) -> None:
+        self.receiver = Receiver()
+        self._binding = LayerBinding(viewer, self.receiver.layers, self.follow_changed.emit)
+        self._seen = -1
+
+    def tick(self) -> None:
+        """Bring the viewer up to date, if anything came."""
+        version = self.receiver.layers.version
+        if version != self._seen:
+            self._seen = version
+            self._binding.tick()
+            self.changed.emit()
+
+    @property
+    def follow(self) -> bool:
+        """Whether the viewer follows the newest item."""
+        return self._binding.follow
+
+    def set_follow(self, follow: bool) -> None:
+        """Follow the newest item from now on, or stop to."""
+        self._binding.set_follow(follow)
+
+    def close(self) -> None:
+        """Disconnect; the layers stay."""
+        self._binding.close()
+        self.receiver.close()
+
+
+def warm_up(viewer: Any) -> None:
+    """Pay for napari's first image now: 0.6 s that the first plane would wait for.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Left alone if it shows layers already: then it is warm.
+    """
+    import numpy as np
+
+    if not viewer.layers:
+        layer = viewer.add_image(np.zeros((2, 8, 8), np.uint16), name="napari-streaming")
+        viewer.layers.remove(layer)

@@ -1,0 +1,184 @@
+"""The Stream Receiver dock: an address, its state, and a line for each stream."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import (
+    QApplication,
+    QCheckBox,
+    QGridLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSizePolicy,
+    QSplitter,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_streaming.errors import StreamingError
+from napari_streaming.napari_plugin.session import ReceiverSession, warm_up
+from napari_streaming.uri import DEFAULT_URL, parse_url
+from napari_streaming.widgets.stats import LogView, MetricTable, StreamTable
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+__all__ = ["ReceiverDock"]
+
+_TICK_MS = 20
+_SLOW_TICKS = 12
+
+
+class ReceiverDock(QWidget):
+    """Receives streams into the layers of a viewer.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+        The name and the annotation make napari pass it.
+    parent : QWidget, optional
+    """
+
+    def __init__(
+        self,
+        napari_viewer: napari.viewer.Viewer,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.session = ReceiverSession(napari_viewer)
+        # napari closes docks without a closeEvent, but it does let them go.
+        weakref.finalize(self, self.session.close)
+        self._address = QLineEdit(DEFAULT_URL.removesuffix("?listen"), self)
+        self._address.setPlaceholderText("tcp://host:port")
+        self._address.setToolTip("tcp://host:port, ipc://name; with #token if it is far away")
+        self._listen = QPushButton("Listen", self)
+        self._listen.setToolTip("Wait here for pipelines that connect")
+        self._connect = QPushButton("Connect", self)
+        self._connect.setToolTip("Connect to a pipeline that listens")
+        self._stop = QPushButton("Stop", self)
+        self._stop.setToolTip("Stop receiving; the layers stay")
+        self._copy = QPushButton("Copy address", self)
+        self._copy.setToolTip("Copy what a pipeline on another machine connects to, with token")
+        self._follow = QCheckBox("Follow the newest", self)
+        self._follow.setToolTip("Move the sliders to what came last, until you move one yourself")
+        self._follow.setChecked(True)
+        self._state = QLabel(self)
+        self._state.setWordWrap(True)
+        self._state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._streams = StreamTable(self)
+        self._metrics = MetricTable(self)
+        self._log = LogView(self)
+        self._error = ""
+        self._lay_out()
+        self._wire()
+        self._ticks = 0
+        self._refresh()
+        QTimer.singleShot(0, lambda: warm_up(napari_viewer))
+
+    def open(self, url: str) -> None:
+        """Listen at, or connect to, a URL.
+
+        Raises
+        ------
+        URLError, TransportError
+            It cannot be used; shown in the dock as well.
+        """
+        self._error = ""
+        try:
+            parsed = parse_url(url)
+            self.session.receiver.open(str(parsed))
+            self._address.setText(str(replace(parsed, listen=False, token="")))
+        except StreamingError as error:
+            self._error = str(error)
+            raise
+        finally:
+            self._refresh()
+
+    # ---- building --------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        layout = QVBoxLayout(self)
+        grid = QGridLayout()
+        grid.addWidget(self._address, 0, 0, 1, 3)
+        for column, button in enumerate((self._listen, self._connect, self._stop)):
+            grid.addWidget(button, 1, column)
+        grid.addWidget(self._state, 2, 0, 1, 3)
+        grid.addWidget(self._follow, 3, 0, 1, 2)
+        grid.addWidget(self._copy, 3, 2)
+        layout.addLayout(grid)
+        tables = QSplitter(Qt.Orientation.Vertical, self)
+        for widget in (self._streams, self._metrics, self._log):
+            tables.addWidget(widget)
+        tables.setStretchFactor(0, 3)
+        tables.setStretchFactor(1, 1)
+        tables.setStretchFactor(2, 2)
+        layout.addWidget(tables, 1)
+        self.setMinimumWidth(470)
+
+    def _wire(self) -> None:
+        # Bound methods only: a lambda that holds the dock would keep it, and the stream,
+        # alive after napari has let go of it.
+        self._listen.clicked.connect(self._listen_typed)
+        self._connect.clicked.connect(self._connect_typed)
+        self._address.returnPressed.connect(self._open_typed)
+        self._stop.clicked.connect(self._shut)
+        self._copy.clicked.connect(self._copy_address)
+        self._follow.toggled.connect(self.session.set_follow)
+        self.session.follow_changed.connect(self._show_follow)
+        self._timer = QTimer(self)
+        self._timer.setInterval(_TICK_MS)
+        self._timer.timeout.connect(self._tick)
+        self._timer.start()
+
+    # ---- doing -----------------------------------------------------------------------
+
+    def _listen_typed(self) -> None:
+        self._open_typed(listen=True)
+
+    def _connect_typed(self) -> None:
+        self._open_typed(listen=False)
+
+    def _open_typed(self, listen: bool | None = None) -> None:
+        try:
+            url = parse_url(self._address.text())
+            self.open(str(url if listen is None else replace(url, listen=listen)))
+        except StreamingError as error:
+            self._error = str(error)
+            self._refresh()
+
+    def _shut(self) -> None:
+        for source in self.session.receiver.sources:
+            self.session.receiver.shut(source.url)
+        self._error = ""
+        self._refresh()
+
+    def _show_follow(self, follow: bool) -> None:
+        self._follow.setChecked(follow)
+
+    def _copy_address(self) -> None:
+        QApplication.clipboard().setText("\n".join(self.session.receiver.urls))
+
+    def _tick(self) -> None:
+        self.session.tick()
+        self._ticks += 1
+        if self._ticks % _SLOW_TICKS == 0:  # four times a second: people read these
+            self._refresh()
+
+    def _refresh(self) -> None:
+        receiver = self.session.receiver
+        lines = [self._error] if self._error else []
+        for source in receiver.sources:
+            refused = f" ({source.refused} refused)" if source.refused else ""
+            lines.append(f"{source.url}: {source.state}{refused}")
+        self._state.setText("\n".join(lines) or "Not receiving: listen or connect")
+        self._stop.setEnabled(bool(receiver.sources))
+        self._copy.setEnabled(bool(receiver.urls))
+        self._streams.show_layers(list(receiver.layers.values()))
+        self._metrics.show_metrics(receiver.layers)
+        self._log.show_log(list(receiver.layers.log))
