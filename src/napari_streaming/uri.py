@@ -15,8 +15,9 @@ The token stays in the fragment, which is never part of a request.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
+from platform import node
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from napari_streaming.errors import URLError
@@ -55,7 +56,7 @@ class StreamURL:
     path: str = ""
     listen: bool = False
     curve: bool = False
-    token: str = ""
+    token: str = field(default="", repr=False)
 
     @property
     def address(self) -> str:
@@ -84,10 +85,10 @@ class StreamURL:
         """Return the same URL with this token."""
         return replace(self, token=token)
 
-    def shareable(self, host: str | None = None) -> str:
+    def shareable(self) -> str:
         """Return what another person pastes to connect, token included."""
-        url = replace(self, listen=False, host=host or self.host)
-        return str(url)
+        everywhere = self.host in ("0.0.0.0", "::")  # noqa: S104
+        return str(replace(self, listen=False, host=node() if everywhere else self.host))
 
     def __str__(self) -> str:
         flags = [f for f in ("listen", "curve") if getattr(self, f)]
@@ -99,13 +100,15 @@ class StreamURL:
         return str(replace(self, token=""))
 
 
-def parse_url(text: str) -> StreamURL:
+def parse_url(text: str, *, listen: bool | None = None) -> StreamURL:
     """Parse a stream URL.
 
     Parameters
     ----------
     text : str
         For example ``"tcp://127.0.0.1:5555?listen"``.
+    listen : bool, optional
+        Whether to listen, whatever the text says.
 
     Returns
     -------
@@ -136,7 +139,7 @@ def parse_url(text: str) -> StreamURL:
             f"{shown!r}: unknown option {sorted(unknown)[0]!r}; there are ?listen and ?curve"
         )
     common = {
-        "listen": "listen" in flags,
+        "listen": "listen" in flags if listen is None else listen,
         "curve": "curve" in flags,
         "token": unquote(parts.fragment),
     }

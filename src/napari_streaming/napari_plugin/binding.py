@@ -105,8 +105,9 @@ class LayerBinding:
 
     def _update(self, streamed: StreamedLayer) -> None:
         bound = self._bound.get(streamed.name)
+        received = streamed.counters.received  # first: more may come while we look
         if bound is None:
-            if streamed.stats().received:
+            if received:
                 data = streamed.data
                 layer = self._add(streamed, data)
                 given = tuple(layer.contrast_limits) if isinstance(layer, Image) else None
@@ -117,7 +118,7 @@ class LayerBinding:
             self._update_points(bound, streamed)
         else:
             self._update_planes(bound, streamed)
-        streamed.counters.shown()
+        streamed.counters.shown(received)
 
     def _add(self, streamed: StreamedLayer, data: Any) -> Layer:
         common = {"name": streamed.name, "metadata": {"stream": streamed.name}}

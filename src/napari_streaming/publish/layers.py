@@ -16,6 +16,9 @@ from napari_streaming.wire.messages import FEATURE_PREFIX, Declare, LayerKind
 
 __all__ = ["LayerSpec", "image_spec", "labels_spec", "points_spec"]
 
+_MAX_FEATURES = 256
+_WIDEST_TEXT = 9999 * 4
+
 
 @dataclass(frozen=True, slots=True)
 class LayerSpec:
@@ -88,7 +91,7 @@ def image_spec(
         dtype=_dtype(array),
         shape=_plane_shape(array, ndim),
         rgb=rgb,
-        colormap=str(colormap),
+        colormap=clean_name(colormap) if colormap else "",
         contrast_limits=limits,
         **_geometry(ndim, axes, scale, translate, units),
     ), array
@@ -140,7 +143,11 @@ def points_spec(
                 f"feature {name!r} of shape {values.shape} for {len(array)} points: "
                 "one value for each point is needed"
             )
-        arrays[FEATURE_PREFIX + clean_name(name)[:200]] = values
+        if values.dtype.itemsize > _WIDEST_TEXT:
+            raise DataError(f"feature {name!r}: a text is too long, cut it to 9999 characters")
+        arrays[FEATURE_PREFIX + _feature_name(name)] = values
+    if len(features) > _MAX_FEATURES:
+        raise DataError(f"{len(features)} features, at most {_MAX_FEATURES} are possible")
     spec = LayerSpec(
         kind="points",
         dtype=_dtype(array),
@@ -154,6 +161,13 @@ def points_spec(
         **_geometry(array.shape[1], axes, scale, translate, units),
     )
     return spec, arrays
+
+
+def _feature_name(name: str) -> str:
+    clean = clean_name(name)
+    if len(FEATURE_PREFIX + clean) > 256:
+        raise DataError(f"feature name {clean!r} is too long")
+    return clean
 
 
 def _dtype(array: np.ndarray) -> str:
@@ -190,7 +204,8 @@ def _geometry(
             raise DataError(f"{what}={numbers[what]}: only finite numbers are possible")
     if any(value == 0 for value in numbers["scale"]):
         raise DataError(f"scale={numbers['scale']}: no axis may have scale 0")
-    many = (units,) * ndim if isinstance(units, str) else tuple(str(unit) for unit in units)
+    given = (units,) * ndim if isinstance(units, str) else tuple(units)
+    many = tuple(clean_name(unit) if unit else "" for unit in given)
     if many and len(many) != ndim:
         raise DataError(f"units={many}: one for each of {names} is needed")
     return {"axes": names, "units": many, **numbers}

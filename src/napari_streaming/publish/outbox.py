@@ -68,6 +68,7 @@ class Outbox:
         self._max_bytes = max_bytes
         self._changed = changed
         self._messages: deque[Message] = deque()
+        self._last: Message | None = None
         self._metrics: dict[str, tuple[list[float], list[float], list[float]]] = {}
         self._parcels: deque[Parcel] = deque()
         self._queued_bytes = 0
@@ -96,6 +97,11 @@ class Outbox:
                 if oldest is not None:
                     self._messages.remove(oldest)
 
+    def put_last(self, message: Message) -> None:
+        """Queue a message behind everything that waits now."""
+        with self._lock:
+            self._last = message
+
     def put_metric(self, name: str, step: float, value: float, time: float) -> None:
         """Queue a value; those of one name travel together."""
         with self._lock:
@@ -114,7 +120,7 @@ class Outbox:
     def is_idle(self) -> bool:
         """Whether the viewer has acknowledged everything."""
         with self._lock:
-            waiting = self._messages or self._metrics or self._parcels
+            waiting = self._messages or self._metrics or self._parcels or self._last
             return not (waiting or len(self._items) or len(self._notes))
 
     def drop_oldest(self) -> bool:
@@ -239,7 +245,13 @@ class Outbox:
             self._collect_metrics()
             if self._messages:
                 return self._send_message(link, self._messages[0])
-            return bool(self._parcels) and self._send_parcel(link, self._parcels[0])
+            if self._parcels:
+                return self._send_parcel(link, self._parcels[0])
+            if self._last is None:
+                return False
+            self._messages.append(self._last)
+            self._last = None
+            return True
 
     def _leave_limbo(self) -> None:
         """Let go of parcels that a dead connection may still have been reading."""

@@ -28,6 +28,7 @@ from napari_streaming.publish.staging import (
     Staged,
     clean_coordinates,
     clean_name,
+    clean_text,
     stage,
 )
 from napari_streaming.publish.viewer_process import start_viewer
@@ -135,7 +136,7 @@ class Publisher:
         self.segment = self._pool.segment
         me = Peer(
             role="publish",
-            program=(name or Path(sys.argv[0]).name or "python")[:256],
+            program=clean_text(name or Path(sys.argv[0]).name or "python")[:256],
             software=f"napari-streaming/{version('napari-streaming')}",
             host=host_identity(),
             pid=self._process,
@@ -343,8 +344,7 @@ class Publisher:
         self._check_open()
         if level not in ("info", "warning", "error", "complete"):
             raise DataError(f"status {level!r}: use info, warning, error or complete")
-        clean = str(text).encode("utf-8", "replace").decode()[:65536]
-        self._tell(Status(level, clean, time.time()))
+        self._tell(Status(level, clean_text(str(text))[:65536], time.time()))
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until every viewer has acknowledged everything.
@@ -406,7 +406,10 @@ class Publisher:
         deadline = time.monotonic() + limit
         with self._publishing:
             self._closed = True
-        self._tell(End())
+        for sink in self._sinks:
+            for outbox in sink.outboxes():
+                outbox.put_last(End())
+            sink.wake()
         self.flush(max(0.0, deadline - time.monotonic()))
         for sink in self._sinks:
             sink.close(max(0.1, deadline - time.monotonic()))

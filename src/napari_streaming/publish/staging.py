@@ -11,9 +11,10 @@ import numpy as np
 
 from napari_streaming.errors import DataError
 from napari_streaming.transport.pool import Slot
+from napari_streaming.wire.codec import MAX_BUFFER
 from napari_streaming.wire.messages import Array, Coordinate
 
-__all__ = ["Parcel", "Staged", "clean_coordinates", "clean_name", "stage", "to_array"]
+__all__ = ["Parcel", "Staged", "clean_coordinates", "clean_name", "clean_text", "stage", "to_array"]
 
 INLINE = 32 * 1024
 """Bytes up to which an array travels in the message itself."""
@@ -133,6 +134,10 @@ def to_array(what: str, data: Any, kinds: str = "biuf") -> np.ndarray:
             "f": "publish it as float64",
         }.get(array.dtype.kind, "convert it to numbers first")
         raise DataError(f"{what}: cannot stream dtype {array.dtype}; {hint}")
+    if array.nbytes > MAX_BUFFER:
+        raise DataError(
+            f"{what}: {array.nbytes} bytes, at most {MAX_BUFFER} are possible; stream it in planes"
+        )
     return array
 
 
@@ -146,8 +151,12 @@ def clean_name(name: str) -> str:
     """
     if not isinstance(name, str) or not name or len(name) > 256:
         raise DataError(f"{name!r} is no name: use a string of 1 to 256 characters")
-    # A file name that is no valid UTF-8 arrives with lone surrogates.
-    return name.encode("utf-8", "replace").decode()
+    return clean_text(name)
+
+
+def clean_text(text: str) -> str:
+    """Return a string that can be sent: a file name may hold lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def clean_coordinates(at: Mapping[str, Any] | None) -> dict[str, Coordinate]:

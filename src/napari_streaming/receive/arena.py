@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_streaming.transport.blocks import Blocks
+from napari_streaming.transport.blocks import Blocks, whole_pages
 
 __all__ = ["Arena"]
 
@@ -30,7 +30,13 @@ class Arena:
         self._regions = [_region(max(_REGION, warm), warm)]
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-        """Return an array, not cleared; its memory comes back once no view of it is left."""
+        """Return an array, not cleared; its memory comes back once no view of it is left.
+
+        Raises
+        ------
+        MemoryError
+            The system has none left.
+        """
         nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         if nbytes == 0:
             return np.empty(shape, dtype)
@@ -39,7 +45,7 @@ class Arena:
         # numpy lets the views of an array keep its base alive instead of the array itself,
         # unless the base is no array: so this one outlives all of its views.
         array = np.ndarray(shape, dtype, blocks.memory.data[offset : offset + nbytes])
-        weakref.finalize(array, blocks.give_back, offset, nbytes)
+        weakref.finalize(array, blocks.give_back, offset, nbytes).atexit = False
         return array
 
     def _find(self, nbytes: int) -> tuple[Blocks, int]:
@@ -56,7 +62,10 @@ class Arena:
 
 
 def _region(size: int, warm: int) -> Blocks:
-    memory = mmap.mmap(-1, size)
+    try:
+        memory = mmap.mmap(-1, whole_pages(size))
+    except OSError as error:
+        raise MemoryError(f"no {size} bytes for planes: {error}") from None
     if hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)
     return Blocks(np.frombuffer(memory, np.uint8), ahead=warm)

@@ -67,9 +67,14 @@ class LayerCounters:
         """Count an item that could not be used."""
         self._refused += 1
 
-    def shown(self) -> None:
-        """Note that a viewer has been given everything that was placed."""
-        self._shown = self._received
+    @property
+    def received(self) -> int:
+        """Items that were placed."""
+        return self._received
+
+    def shown(self, count: int) -> None:
+        """Note that a viewer has been given this many of the items that were placed."""
+        self._shown = count
 
     def stats(self, now: float) -> LayerStats:
         """Return the counters."""

@@ -56,7 +56,7 @@ class Receiver:
         self._arena = Arena(self._settings.warm)
         self._me = Peer(
             role="view",
-            program=(Path(sys.argv[0]).name or "python")[:256],
+            program=(Path(sys.argv[0]).name.encode(errors="replace").decode() or "python")[:256],
             software=f"napari-streaming/{version('napari-streaming')}",
             host=host_identity(),
             pid=os.getpid(),
@@ -89,7 +89,7 @@ class Receiver:
         parsed = parse_url(url)
         self.shut(url)
         source = Source(parsed, self._me, self.layers, self._arena)
-        self._sources[parsed.address] = source
+        self._sources[source.url.address] = source
         return source.url.shareable() if parsed.listen else url
 
     def shut(self, url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -147,7 +148,7 @@ class Source:
         elif isinstance(message, Metric):
             self._catalog.add_metric(message)
         elif isinstance(message, Status):
-            self._catalog.add_status(message, link.session.clock_offset)
+            self._catalog.add_status(message, _offset(link))
         elif isinstance(message, Gap):
             self._take_gap(publisher, message)
         elif isinstance(message, Problem):
@@ -165,7 +166,8 @@ class Source:
         ack = publisher.receipts.take()
         if ack is not None:
             try:
-                link.send(ack)
+                if link.send(ack) is None:
+                    publisher.receipts.take_back()
             except ConnectionError as error:
                 self._channel.lose(link, str(error))
 
@@ -190,14 +192,18 @@ class Source:
         if layer is None:
             raise StateError(f"an item of stream {item.stream}, which was never declared")
         numbers = self._numbers.setdefault((link.peer.run, item.stream), Numbers())
-        if not numbers.accept(item.sequence, first_of_session=True):
+        if item.sequence <= numbers.last:
+            numbers.accept(item.sequence)
             return
         if problem := _mismatch(item, layer.declare):
+            numbers.accept(item.sequence, first_of_session=True)
             layer.counters.refused()
+            problem = problem[:1000]
             link.send(Problem("mismatch", f"{layer.name!r}, item {item.sequence}: {problem}"))
             self._catalog.say("error", f"{layer.name!r}: item {item.sequence} refused: {problem}")
             return
         arrays = self._fetch(publisher, item, buffers)
+        numbers.accept(item.sequence, first_of_session=True)
         if arrays is None:
             layer.counters.dropped(1)
             return
@@ -207,7 +213,7 @@ class Source:
         else:
             grew = layer.put_plane(item.at, arrays["data"])
         size = sum(array.nbytes for array in arrays.values())
-        layer.counters.arrived(size, item.time - link.session.clock_offset, time.time())
+        layer.counters.arrived(size, item.time - _offset(link), time.time())
         self._catalog.touch(layer, all_layers=grew)
 
     def _fetch(
@@ -222,6 +228,8 @@ class Source:
                 np.copyto(mine, as_array(array, next(inline)))
             elif not self._copy(publisher, array, mine):
                 return None
+            if mine.dtype.kind == "U" and mine.size and mine.view("<u4").max() > sys.maxunicode:
+                raise MalformedError(f"array {array.name!r} holds what is no text")
             arrays[array.name] = mine
         return arrays
 
@@ -234,6 +242,11 @@ class Source:
             return segment.copy(array.block, mine)
         except TransportError as error:
             raise MalformedError(str(error)) from None
+
+
+def _offset(link: Link) -> float:
+    """Return how far the publisher's clock is ahead of ours, in seconds."""
+    return 0.0 if link.is_local else link.session.clock_offset
 
 
 def _mismatch(item: Item, declare: Declare) -> str:

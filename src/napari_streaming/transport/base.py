@@ -2,8 +2,9 @@
 
 An :class:`Endpoint` is one URL, bound or connected. One thread owns it; only
 :meth:`Endpoint.wake` may be called from others. Peers come and go by themselves: a
-connecting endpoint reconnects for ever and says each time that it is connected, a listening
-one learns of a peer by its first frames.
+connecting endpoint waits for its peer for ever, says that it is connected, and once it lost
+it, leaves it to :meth:`Endpoint.reconnect`; a listening one learns of a peer by its first
+frames, and that it is gone when it sends to it.
 """
 
 from __future__ import annotations

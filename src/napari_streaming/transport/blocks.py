@@ -11,10 +11,11 @@ import bisect
 import math
 import threading
 import weakref
+from collections import deque
 
 import numpy as np
 
-__all__ = ["PAGE", "Blocks", "Bytes"]
+__all__ = ["PAGE", "Blocks", "Bytes", "whole_pages"]
 
 PAGE = 4096
 _TOUCH = 4 * 1024 * 1024
@@ -33,20 +34,17 @@ class Blocks:
         Where the first block may start.
     ahead : int
         Bytes to touch at once, before anything is allocated.
-
-    Attributes
-    ----------
-    in_use : int
-        Bytes that blocks take now.
     """
 
     def __init__(self, memory: Bytes, first: int = 0, ahead: int = 0) -> None:
         self.memory = memory
-        self.in_use = 0
+        self._in_use = 0
         self._lock = threading.Condition(threading.Lock())
+        self._returned: deque[tuple[int, int]] = deque()  # given back, not yet in `_free`
         self._free: list[tuple[int, int]] = []  # (offset, size), sorted, never adjacent
-        self._untouched = _pages(first)  # from here on nobody has written yet
-        self._wanted = min(_pages(ahead), memory.nbytes)
+        self._untouched = whole_pages(first)  # from here on nobody has written yet
+        self._touching = False  # whether the thread has pages before that in its hands
+        self._wanted = min(whole_pages(ahead), memory.nbytes)
         self._closed = False
         threading.Thread(
             target=_touch_ahead,
@@ -55,28 +53,41 @@ class Blocks:
             daemon=True,
         ).start()
 
+    @property
+    def in_use(self) -> int:
+        """Bytes that blocks take now."""
+        with self._lock:
+            self._collect()
+            return self._in_use
+
     def allocate(self, nbytes: int) -> int | None:
         """Return the offset of a block for this many bytes, or None when there is none."""
-        size = _pages(nbytes)
+        size = whole_pages(nbytes)
         with self._lock:
+            self._collect()
             offset = self._take(size)
+            if offset is None and self._touching:
+                # A few MiB at the most, in a millisecond or two: they may be what is missing.
+                self._lock.wait_for(lambda: not self._touching, timeout=1.0)
+                offset = self._take(size)
             if offset is not None:
-                self.in_use += size
-                self._want(min(self.memory.nbytes, 2 * self.in_use + 4 * size))
+                self._in_use += size
+                self._want(min(self.memory.nbytes, 2 * self._in_use + 4 * size))
             return offset
 
     def give_back(self, offset: int, nbytes: int) -> None:
-        """Take a block back; `nbytes` as it was allocated."""
-        size = _pages(nbytes)
-        with self._lock:
-            self.in_use -= size
-            self._put(offset, size)
+        """Take a block back; `nbytes` as it was allocated.
+
+        It takes no lock: the garbage collector may call this in the midst of a thread that
+        holds it.
+        """
+        self._returned.append((offset, whole_pages(nbytes)))
 
     def close(self) -> None:
         """End the thread."""
         with self._lock:
             self._closed = True
-            self._lock.notify()
+            self._lock.notify_all()
 
     def touch_some(self) -> bool:
         """Touch a few pages; return whether there may be more to do."""
@@ -86,16 +97,26 @@ class Blocks:
             if self._closed or end <= start:
                 return False
             self._untouched = end
+            self._touching = True
         self.memory[start:end:PAGE] = 0  # numpy lets other threads run meanwhile
         with self._lock:
             self._put(start, end - start)
+            self._touching = False
+            self._lock.notify_all()
         return True
 
     def _want(self, wanted: int) -> None:
         """Raise what shall be touched: as much again as is in use, and four more of these."""
         if wanted > self._wanted:
             self._wanted = wanted
-            self._lock.notify()
+            self._lock.notify_all()
+
+    def _collect(self) -> None:
+        """Put what was given back where it can be taken again."""
+        while self._returned:
+            offset, size = self._returned.popleft()
+            self._in_use -= size
+            self._put(offset, size)
 
     def _take(self, size: int) -> int | None:
         for index, (offset, length) in enumerate(self._free):
@@ -106,9 +127,13 @@ class Blocks:
                     self._free[index] = (offset + size, length - size)
                 return offset
         offset = self._untouched
+        if self._free and sum(self._free[-1]) == offset:
+            offset = self._free[-1][0]  # the last free stretch goes on there
         if offset + size > self.memory.nbytes:
             return None
-        self._untouched += size
+        if offset < self._untouched:
+            self._free.pop()
+        self._untouched = offset + size
         return offset
 
     def _put(self, offset: int, size: int) -> None:
@@ -122,8 +147,8 @@ class Blocks:
         self._free.insert(index, (offset, size))
 
 
-def _pages(nbytes: int) -> int:
-    """Return the size in whole pages."""
+def whole_pages(nbytes: int) -> int:
+    """Return a size, rounded up to pages."""
     return math.ceil(nbytes / PAGE) * PAGE
 
 

@@ -137,6 +137,7 @@ class Channel:
             raise
         self._sessions: OrderedDict[bytes, Session] = OrderedDict()
         self._links: dict[bytes, Link] = {}
+        self._rejected: OrderedDict[bytes, None] = OrderedDict()
         self._retry_at: float | None = None
         self._retry_after = _FIRST_RETRY
         self._closing = threading.Event()
@@ -207,7 +208,7 @@ class Channel:
         key = event.peer
         session = self._sessions.get(key)
         if session is None:
-            if not self.url.listen:
+            if not self.url.listen or key in self._rejected:
                 return
             session = self._meet(key)
         try:
@@ -252,11 +253,18 @@ class Channel:
         if session.state is State.CLOSED:
             known = key in self._links
             self._forget(key, session.closed_because)
+            self._reject(key)
             if not self.url.listen:
                 if not known:
                     self._handler.refused(session.closed_because)
                 self._retry_at = time.monotonic() + self._retry_after
                 self._retry_after = min(2 * self._retry_after, _LAST_RETRY)
+
+    def _reject(self, key: bytes) -> None:
+        """Ignore a peer from now on: libzmq cannot close the connection of one."""
+        self._rejected[key] = None
+        while len(self._rejected) > _MAX_STRANGERS:
+            self._rejected.popitem(last=False)
 
     def _forget(self, key: bytes, reason: str) -> None:
         self._sessions.pop(key, None)

@@ -18,6 +18,7 @@ _listeners: dict[str, MemoryEndpoint] = {}
 _lock = threading.Lock()
 _names = itertools.count()
 _SERVER = b"server"
+_MAX_EVENTS = 64
 
 
 class _Copied:
@@ -33,6 +34,7 @@ class MemoryEndpoint(Endpoint):
         self._peers: dict[bytes, MemoryEndpoint] = {}
         self._identity = b"memory-%d" % next(_names)
         self._closed = False
+        self._seeks_peer = not url.listen
 
     def open(self) -> None:
         if self.url.listen:
@@ -46,8 +48,9 @@ class MemoryEndpoint(Endpoint):
     def _connect(self) -> None:
         with _lock:
             listener = _listeners.get(self.url.path)
-            if listener is None or self._peers:
+            if listener is None or not self._seeks_peer:
                 return
+            self._seeks_peer = False
             self._peers[_SERVER] = listener
             listener._peers[self._identity] = self
         self._inbox.put(Connected(_SERVER))
@@ -58,12 +61,13 @@ class MemoryEndpoint(Endpoint):
         events: list[Event] = []
         try:
             event = self._inbox.get(timeout=max(0.0, timeout))
-            while True:
+            while len(events) < _MAX_EVENTS:
                 if event is not None:
                     events.append(event)
                 event = self._inbox.get_nowait()
         except queue.Empty:
-            return events
+            pass
+        return events
 
     def wake(self) -> None:
         self._inbox.put(None)
@@ -80,6 +84,7 @@ class MemoryEndpoint(Endpoint):
         self.url = url
         self._part(_SERVER)
         self._identity = b"memory-%d" % next(_names)
+        self._seeks_peer = True
 
     def _part(self, peer: bytes) -> None:
         other = self._peers.pop(peer, None)

@@ -14,9 +14,9 @@ and after its copy, so that a block that was given to another plane meanwhile is
 from __future__ import annotations
 
 import itertools
-import math
 import mmap
 import os
+import re
 import secrets
 import sys
 import threading
@@ -28,12 +28,13 @@ from typing import Any
 import numpy as np
 
 from napari_streaming.errors import TransportError
-from napari_streaming.transport.blocks import PAGE, Blocks, Bytes
+from napari_streaming.transport.blocks import PAGE, Blocks, Bytes, whole_pages
 from napari_streaming.wire.messages import Block, Segment
 
 __all__ = ["AttachedSegment", "Pool", "Slot"]
 
 _MAGIC = b"NPSTPOOL"
+_IDENTITY = 16
 _HEADER = 64
 
 
@@ -73,6 +74,11 @@ class Slot:
         """Declare the content complete."""
         self._stamp(self.generation)
 
+    @property
+    def users(self) -> int:
+        """How many use it now."""
+        return self._users
+
     def retain(self) -> Slot:
         """Count one more user; return the same slot."""
         with self._lock:
@@ -110,8 +116,8 @@ class Pool:
     """
 
     def __init__(self, size: int) -> None:
-        size = math.ceil(size / PAGE) * PAGE
-        identity = secrets.token_hex(16)
+        size = whole_pages(size)
+        identity = secrets.token_hex(_IDENTITY)
         self.memory, address, self._unmake = _make_segment(size)
         self.segment = Segment(identity, address, size)
         mark = _MAGIC + bytes.fromhex(identity)
@@ -156,6 +162,8 @@ class AttachedSegment:
     """
 
     def __init__(self, segment: Segment) -> None:
+        if not re.fullmatch("[0-9a-f]{32}", segment.segment):
+            raise TransportError(f"{segment.segment!r} is no identity of a segment")
         kind, _, where = segment.address.partition(":")
         if kind == "memfd" and sys.platform == "linux":
             memory = _map_memfd(where, segment.size)
@@ -163,8 +171,8 @@ class AttachedSegment:
             memory = _map_named(where, segment.size)
         else:
             raise TransportError(f"no shared memory of kind {segment.address!r} here")
-        expected = _MAGIC + bytes.fromhex(segment.segment)
-        if bytes(memory[: len(expected)]) != expected:
+        mark = bytes(memory[: len(_MAGIC) + _IDENTITY])
+        if mark[: len(_MAGIC)] != _MAGIC or mark[len(_MAGIC) :].hex() != segment.segment:
             raise TransportError(f"{segment.address} holds another segment")
         self._memory: Bytes = memory
 
@@ -244,7 +252,7 @@ def _map_memfd(where: str, size: int) -> Bytes:
 def _map_named(name: str, size: int) -> Bytes:
     try:
         shared = shared_memory.SharedMemory(name=name)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise TransportError(f"cannot map shm:{name}: {error}") from None
     if shared.size < size:
         raise TransportError(f"shm:{name} is of another size")

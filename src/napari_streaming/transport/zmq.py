@@ -27,6 +27,8 @@ from napari_streaming.wire.codec import MAX_BUFFER, Buffer
 __all__ = ["ConnectingEndpoint", "ListeningEndpoint"]
 
 _MAX_EVENTS = 64
+_COPIED = 65536  # up to here a copy costs less than to keep track of a buffer
+_HEARTBEAT, _HEARTBEAT_TIMEOUT = 2_000, 15_000  # milliseconds
 _SERVER = b"server"
 
 
@@ -59,8 +61,8 @@ class _ZmqEndpoint(Endpoint):
         made.maxmsgsize = MAX_BUFFER
         if self.url.scheme == "tcp":
             # Found by libzmq's own thread: a cable that was pulled, a host that is gone.
-            made.heartbeat_ivl = 2_000
-            made.heartbeat_timeout = 15_000
+            made.heartbeat_ivl = _HEARTBEAT
+            made.heartbeat_timeout = _HEARTBEAT_TIMEOUT
             made.sndbuf = made.rcvbuf = 4 * 1024 * 1024
             if ":" in self.url.host:
                 made.ipv6 = True
@@ -70,7 +72,8 @@ class _ZmqEndpoint(Endpoint):
     @property
     def _address(self) -> str:
         if self.url.scheme == "tcp":
-            return self.url.address.replace("localhost", "127.0.0.1")
+            here = self.url.host == "localhost"
+            return (replace(self.url, host="127.0.0.1") if here else self.url).address
         path = Path(self.url.path)
         return f"ipc://{path if path.is_absolute() else runtime_folder() / path}"
 
@@ -103,14 +106,17 @@ class _ZmqEndpoint(Endpoint):
             return None
 
     def _send(self, frames: Sequence[Buffer]) -> Delivery | None:
-        zero_copy = any(len(frame) > 65536 for frame in frames)
+        # pyzmq itself would only track the last one of a message.
+        parts = [
+            zmq.Frame(frame, track=True, copy=False) if len(frame) > _COPIED else frame
+            for frame in frames
+        ]
         try:
-            tracker = self._socket.send_multipart(
-                frames, zmq.NOBLOCK, copy=not zero_copy, track=zero_copy
-            )
+            self._socket.send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
             return None
-        return tracker or _DONE
+        tracked = [part for part in parts if isinstance(part, zmq.Frame)]
+        return zmq.MessageTracker(*tracked) if tracked else _DONE
 
     def close(self) -> None:
         self._socket.close(linger=0)
@@ -150,13 +156,18 @@ class ListeningEndpoint(_ZmqEndpoint):
         """Refuse to take a path from a live listener, which libzmq would do in silence."""
         if len(bytes(path)) > 107:
             raise TransportError(f"{path}: a socket path has at most 107 bytes; choose a shorter")
-        probe = socket.socket(socket.AF_UNIX)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return
-        finally:
-            probe.close()
+        if path.exists() and not path.is_socket():  # which libzmq would delete
+            raise TransportError(f"{path} is not a socket: choose a path where nothing is yet")
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(str(path))
+            except (FileNotFoundError, ConnectionRefusedError):
+                return
+            except BlockingIOError:  # somebody listens who does not get round to accept
+                pass
+            except OSError as error:
+                raise TransportError(f"cannot listen at {path}: {error}") from None
         raise AddressInUseError(f"{path} is already taken by another program: use another name")
 
     def _events(self, ready: dict[object, int]) -> list[Event]:
@@ -180,8 +191,8 @@ class ListeningEndpoint(_ZmqEndpoint):
 class ConnectingEndpoint(_ZmqEndpoint):
     """A DEALER: one peer, watched through libzmq's monitor.
 
-    A lost connection costs the socket: what waits in its pipe belongs to the old session
-    and must not be the first thing that a new listener hears.
+    A lost connection costs the socket, at once: what waits in its pipe belongs to the old
+    session and must not be the first thing that a new listener hears.
     """
 
     _kind = zmq.DEALER
@@ -206,22 +217,33 @@ class ConnectingEndpoint(_ZmqEndpoint):
             raise TransportError(f"cannot connect to {self.url.address}: {error}") from None
 
     def _events(self, ready: dict[object, int]) -> list[Event]:
-        events: list[Event] = []
-        while len(events) < _MAX_EVENTS and (frames := self._receive()) is not None:
-            events.append(Received(_SERVER, [frame.buffer for frame in frames]))
+        if self._socket.closed:
+            return []
+        events = self._arrived(_MAX_EVENTS)
         if self._monitor in ready:
             happened = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
             if happened == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 events.insert(0, Connected(_SERVER))
             elif happened == zmq.EVENT_DISCONNECTED:
+                events += self._arrived(None)  # the last words of a peer that died
                 events.append(Lost(_SERVER, "the connection broke"))
+                self._disconnect()
+        return events
+
+    def _arrived(self, limit: int | None) -> list[Event]:
+        events: list[Event] = []
+        while len(events) != limit and (frames := self._receive()) is not None:
+            events.append(Received(_SERVER, [frame.buffer for frame in frames]))
         return events
 
     def send(self, peer: bytes, frames: Sequence[Buffer]) -> Delivery | None:
+        if self._socket.closed:
+            raise ConnectionError("the connection broke")
         return self._send(frames)
 
     def reconnect(self, url: StreamURL) -> None:
-        self._disconnect()
+        if not self._socket.closed:
+            self._disconnect()
         self.url = url
         self._socket = self._make_socket()
         self._connect()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QTimer
@@ -91,9 +90,8 @@ class ReceiverDock(QWidget):
         """
         self._error = ""
         try:
-            parsed = parse_url(url)
-            self.session.receiver.open(str(parsed))
-            self._address.setText(str(replace(parsed, listen=False, token="")))
+            opened = parse_url(self.session.receiver.open(url))
+            self._address.setText(opened.with_token("").address)
         except StreamingError as error:
             self._error = str(error)
             raise
@@ -146,8 +144,7 @@ class ReceiverDock(QWidget):
 
     def _open_typed(self, listen: bool | None = None) -> None:
         try:
-            url = parse_url(self._address.text())
-            self.open(str(url if listen is None else replace(url, listen=listen)))
+            self.open(str(parse_url(self._address.text(), listen=listen)))
         except StreamingError as error:
             self._error = str(error)
             self._refresh()

@@ -149,6 +149,10 @@ class Receipts:
         self._said = (self._items, self._messages)
         return Ack(self._items, self._messages)
 
+    def take_back(self) -> None:
+        """Note that the last acknowledgement could not be sent: it is due again."""
+        self._said = (-1, -1)
+
 
 class Rate:
     """Events per second over the last few seconds.

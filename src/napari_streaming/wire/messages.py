@@ -225,7 +225,7 @@ class Pong(Struct, frozen=True, tag="pong"):
 
 
 class End(Struct, frozen=True, tag="end"):
-    """The publisher is done; nothing follows."""
+    """Nothing new will be published; items that waited for credit may still follow."""
 
     reason: Text = ""
 

@@ -1,0 +1,118 @@
+"""A viewer without a window, in a process of its own, for the benchmarks.
+
+It prints the URL where it listens, takes in what comes until its stdin closes, and then
+prints how many items came and how many did not.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from types import TracebackType
+
+import psutil
+
+from napari_streaming.errors import StreamingError
+from napari_streaming.receive.arena import Arena
+from napari_streaming.receive.catalog import Catalog
+from napari_streaming.receive.receiver import Receiver
+from napari_streaming.receive.source import Source
+from napari_streaming.settings import ReceiverSettings
+from napari_streaming.transport.runtime import new_token
+from napari_streaming.uri import parse_url
+from napari_streaming.wire.messages import Peer
+
+__all__ = ["Consumer"]
+
+_INLINE = "--inline"
+
+
+class Consumer:
+    """A receiver in another process, started and ended from this one.
+
+    Parameters
+    ----------
+    url : str
+        Where it listens.
+    inline : bool
+        Have planes come inside the messages instead of through shared memory.
+
+    Attributes
+    ----------
+    url : str
+        Where it is reached.
+
+    Raises
+    ------
+    StreamingError
+        It did not start.
+    """
+
+    def __init__(self, url: str, *, inline: bool = False) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, url, *([_INLINE] if inline else [])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.url = self._process.stdout.readline().strip()
+        if not self.url:
+            self._process.communicate()
+            raise StreamingError("the consumer did not start: its own message says why")
+
+    def freeze(self) -> None:
+        """Stop it as a debugger does: it keeps its connection and its memory."""
+        psutil.Process(self._process.pid).suspend()
+
+    def finish(self) -> tuple[int, int]:
+        """End it; return how many items it received and how many it was told it lost."""
+        said, _ = self._process.communicate(timeout=10)
+        received, dropped = said.split()
+        return int(received), int(dropped)
+
+    def __enter__(self) -> Consumer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.kill()  # a frozen one, too
+        self._process.communicate()
+
+
+def _receive(url: str) -> Catalog:
+    with Receiver(url) as receiver:
+        print(*receiver.urls, flush=True)
+        sys.stdin.read()
+        return receiver.layers
+
+
+def _receive_inline(url: str) -> Catalog:
+    """Receive like a Receiver on another machine, which is not offered shared memory."""
+    settings, catalog = ReceiverSettings(), Catalog()
+    me = Peer(
+        role="view",
+        program="consumer",
+        software="napari-streaming",
+        host="elsewhere",
+        pid=os.getpid(),
+        run=new_token(),
+        window=settings.window,
+    )
+    source = Source(parse_url(url), me, catalog, Arena(settings.warm))
+    print(source.url.shareable(), flush=True)
+    sys.stdin.read()
+    source.close()
+    return catalog
+
+
+if __name__ == "__main__":
+    layers = (_receive_inline if _INLINE in sys.argv else _receive)(sys.argv[1])
+    stats = [layer.stats() for layer in layers.values()]
+    print(sum(s.received for s in stats), sum(s.dropped for s in stats))

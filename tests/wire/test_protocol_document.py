@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import re
+import types
+import typing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from napari_streaming import errors
+from napari_streaming.wire import codec, messages, session
+from napari_streaming.wire.codec import pack, unpack
+from napari_streaming.wire.messages import Array, Block, Message, Peer
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+MESSAGES = typing.get_args(Message)
+ALIASES = {kind: name for name, kind in vars(messages).items() if typing.get_args(kind)}
+
+
+def section(heading):
+    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", DOCUMENT, re.M | re.S)
+    assert found, f"no section {heading!r}"
+    return found[1]
+
+
+def rows(heading, title):
+    """Return the cells of the table in a section whose header row starts with a title."""
+    table = section(heading).split(f"\n| {title} |", 1)[1].split("\n\n")[0]
+    return [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in table.split("\n")[2:]
+    ]
+
+
+def example(name, language):
+    found = re.search(rf"^```{language} {name}\n(.*?)^```$", DOCUMENT, re.M | re.S)
+    assert found, f"no {language} example {name!r}"
+    return found[1]
+
+
+def octets(name):
+    return bytes.fromhex(
+        "".join(line.partition(";")[0] for line in example(name, "hex").split("\n"))
+    )
+
+
+def described(name, kind=Message):
+    return msgspec.json.decode(example(name, "json"), type=kind)
+
+
+@pytest.mark.parametrize(("name", "buffers"), [("hello", []), ("item", ["item-buffer"])])
+def test_the_examples_are_what_is_sent(name, buffers):
+    message = described(name)
+    assert pack(message) == octets(name)
+    assert unpack([octets(name), *map(octets, buffers)])[0] == message
+
+
+def test_the_buffer_of_the_example_holds_its_pixels():
+    message, (buffer,) = unpack([octets("item"), octets("item-buffer")])
+    pixels = codec.as_array(message.arrays[0], buffer)
+    assert pixels.tolist() == [[0, 1, 2], [256, 4096, 65535]]
+
+
+def test_the_block_of_the_example_takes_the_place_of_nil():
+    header = octets("item")
+    assert header.endswith(b"block\xc0")
+    message, buffers = unpack([header[:-1] + octets("block")])
+    block = Block("0123456789abcdef" * 2, 8192, 5)
+    assert message.arrays[0].block == block == described("block", Block)
+    assert (pack(message), buffers) == (header[:-1] + octets("block"), [])
+
+
+def written(kind):
+    """Return how the document writes a type."""
+    if kind in ALIASES:
+        return ALIASES[kind]
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return kind.__name__
+    if typing.get_origin(kind) is typing.Annotated:
+        inner, bounds = typing.get_args(kind)
+        low = f"{bounds.min_length} to" if bounds.min_length else "up to"
+        what = [written(part) for part in typing.get_args(inner) if part is not ...]
+        if typing.get_origin(inner) is dict:
+            return f"map of {low} {bounds.max_length}: {' → '.join(what)}"
+        return f"{low} {bounds.max_length} × {what[0]}"
+    parts = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return " or ".join(f"`{part}`" for part in parts)
+    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+        return " or ".join(written(part) for part in parts)
+    if typing.get_origin(kind) is tuple:
+        return f"({', '.join(map(written, parts))})"
+    return {bool: "bool", float: "float", type(None): "nil"}[kind]
+
+
+def default(field):
+    if field.required:
+        return "required"
+    value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+    text = msgspec.json.encode(value).decode()
+    return {"null": "nil", "false": "false", "0": "0"}.get(text, f"`{text}`")
+
+
+@pytest.mark.parametrize("message", [*MESSAGES, Peer, Array, Block])
+def test_each_message_has_its_fields_types_and_defaults(message):
+    kinds = typing.get_type_hints(message, include_extras=True)
+    table = rows(message.__name__, "Field")
+    assert [row[:3] for row in table] == [
+        [f"`{f.name}`", written(kinds[f.name]), default(f)] for f in msgspec.structs.fields(message)
+    ]
+    assert all(len(row) == 4 and row[3] for row in table)
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_a_type_is_its_name_in_lower_case(message):
+    assert message.__struct_config__.tag == message.__name__.lower()
+
+
+def test_there_are_no_other_messages():
+    headings = re.findall(
+        r"^### (\w+)$", DOCUMENT.split("\n## Messages\n")[1].split("\n## ")[0], re.M
+    )
+    assert sorted(headings) == sorted(m.__name__ for m in [*MESSAGES, Peer, Array, Block])
+
+
+def test_every_named_type_has_its_bounds():
+    in_fields = {n for n in ALIASES.values() if re.search(rf"[|→×] {n} \|", DOCUMENT)}
+    assert in_fields | {"Coordinate"} == {row[0] for row in rows("Bounds", "Type")}
+
+
+def number(text):
+    power = re.match(r"(\d+)\^(\d+)( - 1)?$", text)
+    return int(power[1]) ** int(power[2]) - bool(power[3]) if power else int(text)
+
+
+@pytest.mark.parametrize("row", rows("Bounds", "Type"), ids=lambda row: row[0])
+def test_the_bounds_are_those_of_the_types(row):
+    name, _, bounds = row
+    kind = getattr(messages, name)
+    meta = typing.get_args(kind)[-1]
+    if words := re.match(r"(?:(\d+) to|at most) (\d+) (code points|floats|ints|Names)", bounds):
+        assert (meta.min_length or 0, meta.max_length) == (int(words[1] or 0), int(words[2]))
+        if name == "Shape":
+            side = typing.get_args(typing.get_args(typing.get_args(kind)[0])[0])[1]
+            assert bounds.endswith("each 0 to 2^40 - 1")
+            assert (side.ge, side.lt) == (0, 2**40)
+    elif words := re.match(r"(\d+) to (.*)$", bounds):
+        highest = meta.lt - 1 if meta.le is None else meta.le
+        assert (meta.ge, highest) == (int(words[1]), number(words[2]))
+    elif name == "Time":
+        assert bounds.endswith("at least 0, below 2^37")
+        assert (meta.ge, meta.lt) == (0, 2**37)
+    elif name in ("LayerKind", "StatusLevel"):
+        assert tuple(re.findall("`(.+?)`", bounds)) == typing.get_args(kind)
+    elif name == "FeatureDtype":
+        dtype = typing.get_args(messages.Dtype)[1].pattern
+        assert meta.pattern == dtype.replace("<U[0-9]{1,4}", "U")
+    else:
+        assert name in ("Dtype", "Coordinate")
+
+
+def test_the_pattern_of_dtypes_is_the_one_in_use():
+    (pattern,) = re.findall(r"```regex\n(.*)\n```", section("Dtypes"))
+    assert pattern == typing.get_args(messages.Dtype)[1].pattern
+
+
+def test_the_sizes_and_the_version_are_those_in_use():
+    assert f"at most {codec.MAX_HEADER} bytes" in section("Bounds")
+    assert f"at most {codec.MAX_BUFFER} bytes" in section("Bounds")
+    assert DOCUMENT.startswith(f"# The streaming protocol, version {codec.VERSION}\n")
+    assert pack(messages.End())[:6] == octets("hello")[:6]
+
+
+def test_the_transitions_are_those_in_use():
+    assert {
+        (state, side, message): following
+        for state, side, message, following in rows("Session", "State")
+    } == {
+        (state.name, "listens" if listens else "connects", message.__name__): following.name
+        for (state, listens, message), following in session.TRANSITIONS.items()
+    }
+
+
+def test_the_roles_say_what_the_code_lets_them_say():
+    assert {role: says.split(", ") for role, says in rows("Roles", "Role")} == {
+        role: [message.__name__ for message in says] for role, says in session._SPOKEN_BY.items()
+    }
+
+
+def test_the_reject_codes_are_those_in_use():
+    raised = [errors.MalformedError, errors.VersionError, errors.StateError]
+    raised += [session._TokenError, session._RoleError]
+    assert [code.strip("`") for code, _ in rows("Errors", "Code")] == [e.code for e in raised]
