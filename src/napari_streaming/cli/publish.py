@@ -15,6 +15,7 @@ from napari_streaming.uri import parse_url
 
 __all__ = ["publish"]
 
+_MEMORY = PublisherSettings().memory
 _POLL = 0.02
 
 
@@ -52,7 +53,7 @@ def publish(
     """
     shown = parse_url(to).redacted()
     titles, largest = _look_at(files)
-    budget = max(PublisherSettings().memory, 8 * largest)
+    budget = max(_MEMORY, 8 * largest)
     settings = PublisherSettings(memory=budget, close_timeout=0.5)
     with Publisher(to, name="napari-streaming publish", settings=settings) as pub:
 

@@ -29,6 +29,7 @@ class _Bound:
     layer: Layer
     data: Any
     limits: tuple[float, float] | None = None
+    removed: bool = False
 
 
 class LayerBinding:
@@ -49,14 +50,14 @@ class LayerBinding:
         self._moving = False
         self._layout = self._current_layout()
         viewer.dims.events.current_step.connect(self._on_step)
-        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
-            event.connect(self._note_layout, position="last")
+        viewer.layers.events.inserted.connect(self._note_layout, position="last")
+        viewer.layers.events.removed.connect(self._on_removed, position="last")
 
     def close(self) -> None:
         """Leave the viewer alone; its layers stay."""
         self._viewer.dims.events.current_step.disconnect(self._on_step)
-        for event in (self._viewer.layers.events.inserted, self._viewer.layers.events.removed):
-            event.disconnect(self._note_layout)
+        self._viewer.layers.events.inserted.disconnect(self._note_layout)
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
 
     @property
     def follow(self) -> bool:
@@ -95,6 +96,16 @@ class LayerBinding:
         if not self._moving and self._layout == self._current_layout():
             self.set_follow(False)
 
+    def _on_removed(self) -> None:
+        """Let go of a layer that the user removed: it stays removed, and takes no memory."""
+        self._note_layout()
+        if self._moving:
+            return
+        for name, bound in self._bound.items():
+            if not bound.removed and bound.layer not in self._viewer.layers:
+                bound.removed, bound.data = True, None
+                self._catalog[name].discard()
+
     def _note_layout(self) -> None:
         self._layout = self._current_layout()
 
@@ -112,8 +123,8 @@ class LayerBinding:
                 layer = self._add(streamed, data)
                 given = tuple(layer.contrast_limits) if isinstance(layer, Image) else None
                 self._bound[streamed.name] = _Bound(layer, data, given)
-        elif bound.layer not in self._viewer.layers:
-            return  # the user removed it: it stays removed
+        elif bound.removed:
+            return
         elif isinstance(bound.layer, Points):
             self._update_points(bound, streamed)
         else:

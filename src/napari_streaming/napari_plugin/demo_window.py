@@ -38,7 +38,7 @@ class _Demo:
         self._viewer, self._dock = open_window(
             "tcp://127.0.0.1:0?listen", title="napari-streaming demo"
         )
-        self._viewer.window.resize(1560, 680)
+        self._viewer.window.resize(1560, 740)
         self._viewer.layers.events.inserted.connect(self._arrange)
         url = self._dock.session.receiver.urls[0]
         self._pipeline = subprocess.Popen([sys.executable, "-m", "napari_streaming.demo", url])

@@ -81,10 +81,10 @@ def image_spec(
         raise DataError(f"image of shape {array.shape}: rgb needs a last axis of length 3 or 4")
     limits = None
     if contrast_limits is not None:
-        low, high = (float(value) for value in contrast_limits)
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise DataError(f"contrast_limits=({low}, {high}): use two finite numbers, low < high")
-        limits = (low, high)
+        given = _numbers("contrast_limits", contrast_limits)
+        if len(given) != 2 or not given[0] < given[1]:
+            raise DataError(f"contrast_limits={given}: use two numbers, the lower one first")
+        limits = (given[0], given[1])
     ndim = array.ndim - 1 if rgb else array.ndim
     return LayerSpec(
         kind="image",
@@ -145,7 +145,10 @@ def points_spec(
             )
         if values.dtype.itemsize > _WIDEST_TEXT:
             raise DataError(f"feature {name!r}: a text is too long, cut it to 9999 characters")
-        arrays[FEATURE_PREFIX + _feature_name(name)] = values
+        key = FEATURE_PREFIX + _feature_name(name)
+        if key in arrays:
+            raise DataError(f"feature {name!r}: another one has the same name once it is sent")
+        arrays[key] = values
     if len(features) > _MAX_FEATURES:
         raise DataError(f"{len(features)} features, at most {_MAX_FEATURES} are possible")
     spec = LayerSpec(
@@ -197,11 +200,9 @@ def _geometry(
         raise DataError(f"axes={names}: {ndim} different names are needed")
     numbers = {}
     for what, values in (("scale", scale), ("translate", translate)):
-        numbers[what] = tuple(float(value) for value in values)
+        numbers[what] = _numbers(what, values)
         if numbers[what] and len(numbers[what]) != ndim:
             raise DataError(f"{what}={numbers[what]}: one number for each of {names} is needed")
-        if not all(math.isfinite(value) for value in numbers[what]):
-            raise DataError(f"{what}={numbers[what]}: only finite numbers are possible")
     if any(value == 0 for value in numbers["scale"]):
         raise DataError(f"scale={numbers['scale']}: no axis may have scale 0")
     given = (units,) * ndim if isinstance(units, str) else tuple(units)
@@ -209,3 +210,13 @@ def _geometry(
     if many and len(many) != ndim:
         raise DataError(f"units={many}: one for each of {names} is needed")
     return {"axes": names, "units": many, **numbers}
+
+
+def _numbers(what: str, values: Sequence[float]) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        raise DataError(f"{what}={values!r}: use a sequence of numbers") from None
+    if not all(math.isfinite(value) for value in numbers):
+        raise DataError(f"{what}={numbers}: only finite numbers are possible")
+    return numbers

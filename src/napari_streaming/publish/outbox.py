@@ -7,7 +7,7 @@ Small messages have a lane of their own, so that a large image never keeps a sta
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -69,10 +69,12 @@ class Outbox:
         self._changed = changed
         self._messages: deque[Message] = deque()
         self._last: Message | None = None
+        self._is_closed = False
         self._metrics: dict[str, tuple[list[float], list[float], list[float]]] = {}
         self._parcels: deque[Parcel] = deque()
+        self._waiting: Counter[int] = Counter()  # parcels of each stream in there
         self._queued_bytes = 0
-        self._drops: dict[int, Drops] = {}
+        self._drops: dict[int, Drops] = {}  # not told yet
         self._items: SendWindow[tuple[Parcel, Delivery]] = SendWindow(0)
         self._notes: SendWindow[Message] = SendWindow(_MESSAGES_UNDER_WAY)
         self._limbo: list[tuple[Delivery, Parcel]] = []
@@ -83,14 +85,19 @@ class Outbox:
     def put(self, parcel: Parcel) -> None:
         """Queue a parcel, which the caller keeps its own hold of."""
         with self._lock:
+            if self._is_closed:  # since the caller looked who is there
+                return
             self._parcels.append(parcel.retain())
-            self._queued_bytes += parcel.nbytes
+            self._count(parcel, 1)
             while self._queued_bytes > self._max_bytes or len(self._parcels) > _MAX_QUEUED:
-                self.drop_oldest()
+                if not self.drop_superseded():
+                    self.drop_oldest()
 
     def put_message(self, message: Message) -> None:
         """Queue a small message; of too many status lines the oldest go."""
         with self._lock:
+            if self._is_closed:
+                return
             self._messages.append(message)
             if len(self._messages) > _MAX_QUEUED:
                 oldest = next((m for m in self._messages if isinstance(m, Status)), None)
@@ -100,11 +107,13 @@ class Outbox:
     def put_last(self, message: Message) -> None:
         """Queue a message behind everything that waits now."""
         with self._lock:
-            self._last = message
+            self._last = None if self._is_closed else message
 
     def put_metric(self, name: str, step: float, value: float, time: float) -> None:
         """Queue a value; those of one name travel together."""
         with self._lock:
+            if self._is_closed:
+                return
             columns = self._metrics.setdefault(name, ([], [], []))
             for column, number in zip(columns, (step, value, time), strict=True):
                 column.append(number)
@@ -120,19 +129,44 @@ class Outbox:
     def is_idle(self) -> bool:
         """Whether the viewer has acknowledged everything."""
         with self._lock:
-            waiting = self._messages or self._metrics or self._parcels or self._last
+            waiting = self._messages or self._metrics or self._parcels or self._last or self._drops
             return not (waiting or len(self._items) or len(self._notes))
 
-    def drop_oldest(self) -> bool:
-        """Give up the oldest parcel that waits; return False if there is none."""
+    def drop_superseded(self, *, in_pool: bool = False) -> bool:
+        """Give up the oldest parcel that a newer one of its stream waits behind.
+
+        Parameters
+        ----------
+        in_pool : bool
+            Only one that takes memory of the pool.
+
+        Returns
+        -------
+        bool
+            False if there is none.
+        """
         with self._lock:
-            if not self._parcels:
-                return False
-            parcel = self._parcels.popleft()
-            self._queued_bytes -= parcel.nbytes
-            self.note_drop(parcel.stream, parcel.sequence)
-            parcel.release()
-            return True
+            return self._drop_first(lambda p: self._waiting[p.stream] > 1, in_pool)
+
+    def drop_oldest(self, *, in_pool: bool = False) -> bool:
+        """Give up the oldest parcel; parameters as for :meth:`drop_superseded`."""
+        with self._lock:
+            return self._drop_first(lambda _: True, in_pool)
+
+    def _drop_first(self, chosen: Callable[[Parcel], bool], in_pool: bool) -> bool:
+        for index, parcel in enumerate(self._parcels):
+            if chosen(parcel) and (parcel.in_pool or not in_pool):
+                del self._parcels[index]
+                self._count(parcel, -1)
+                self.note_drop(parcel.stream, parcel.sequence)
+                parcel.release()
+                return True
+        return False
+
+    def _count(self, parcel: Parcel, change: int) -> None:
+        """Account for a parcel that comes into the queue, or leaves it."""
+        self._waiting[parcel.stream] += change
+        self._queued_bytes += change * parcel.nbytes
 
     def note_drop(self, stream: int, sequence: int) -> None:
         """Note that an item of a stream will never be sent."""
@@ -160,12 +194,12 @@ class Outbox:
             self._rewind()
             if link.peer.run != self.viewer:
                 waiting = {id(parcel) for parcel in self._parcels}
-                for parcel in latest():
+                for parcel in reversed(list(latest())):
                     if id(parcel) in waiting:
                         parcel.release()
                     else:
                         self._parcels.appendleft(parcel)
-                        self._queued_bytes += parcel.nbytes
+                        self._count(parcel, 1)
             self.viewer = link.peer.run
             self._messages.extendleft(reversed(list(declared())))
             can_share = link.is_local and bool(segment.address)
@@ -174,13 +208,16 @@ class Outbox:
                 self._messages.appendleft(segment)
 
     def close(self) -> None:
-        """Give up everything."""
+        """Give up everything, for good."""
         with self._lock:
+            self._is_closed = True
             self._rewind()
             while self.drop_oldest():
                 pass
             self._messages.clear()
             self._metrics.clear()
+            self._drops.clear()
+            self._last = None
 
     def suspend(self) -> None:
         """Take back what was under way: the link is gone."""
@@ -196,7 +233,7 @@ class Outbox:
             if not delivery.done:
                 self._limbo.append((delivery, parcel.retain()))
             self._parcels.appendleft(parcel)
-            self._queued_bytes += parcel.nbytes
+            self._count(parcel, 1)
         self._items = SendWindow(0)
 
     def received(self, message: Message) -> None:
@@ -209,7 +246,8 @@ class Outbox:
         """
         with self._lock:
             if isinstance(message, Attached):
-                self._shared = message.ok
+                if self._shared is None:
+                    self._shared = message.ok
             elif isinstance(message, Ack):
                 self._notes.acknowledge(message.messages)
                 for parcel, _ in self._items.acknowledge(message.items):
@@ -232,9 +270,8 @@ class Outbox:
         ConnectionError
             The viewer is gone.
         """
-        self._items.limit = window
         with self._lock:
-            self._leave_limbo()
+            self._items.limit = window
         # The lock is free between any two, so that the producer never waits for a queue.
         while self._send_next(link):
             pass
@@ -247,18 +284,31 @@ class Outbox:
                 return self._send_message(link, self._messages[0])
             if self._parcels:
                 return self._send_parcel(link, self._parcels[0])
+            if self._drops:
+                self._tell_drops(next(iter(self._drops)))
+                return True
             if self._last is None:
                 return False
             self._messages.append(self._last)
             self._last = None
             return True
 
-    def _leave_limbo(self) -> None:
-        """Let go of parcels that a dead connection may still have been reading."""
-        for delivery, parcel in self._limbo:
-            if delivery.done:
-                parcel.release()
-        self._limbo = [(d, p) for d, p in self._limbo if not d.done]
+    def leave_limbo(self) -> bool:
+        """Let go of parcels that a dead connection was still reading; return whether all."""
+        with self._lock:
+            still: list[tuple[Delivery, Parcel]] = []
+            for delivery, parcel in self._limbo:
+                if delivery.done:
+                    parcel.release()
+                else:
+                    still.append((delivery, parcel))
+            self._limbo = still
+            return not still
+
+    def _tell_drops(self, stream: int) -> None:
+        gap = self._drops.pop(stream).take(stream, "newer data took its place")
+        assert gap is not None
+        self._messages.append(gap)
 
     def _collect_metrics(self) -> None:
         for name, columns in self._metrics.items():
@@ -272,13 +322,12 @@ class Outbox:
         return True
 
     def _send_parcel(self, link: Link, parcel: Parcel) -> bool:
-        """Send one parcel, or first the gap before it; return whether something happened."""
+        """Send one parcel, or first the gap before it; return whether there is more to do."""
         waits_for_answer = self._shared is None and any(a.slot for a in parcel.arrays)
         if waits_for_answer or not self._items.admits(parcel.nbytes):
             return False
-        drops = self._drops.get(parcel.stream)
-        if drops and (gap := drops.take(parcel.stream, "newer data took its place")):
-            self._messages.append(gap)
+        if parcel.stream in self._drops:
+            self._tell_drops(parcel.stream)
             return True
         shared = self._shared is True
         arrays = tuple(a.describe(shared=shared) for a in parcel.arrays)
@@ -293,7 +342,7 @@ class Outbox:
             return False
         self._items.sent((parcel, delivery), parcel.nbytes)
         self._parcels.popleft()
-        self._queued_bytes -= parcel.nbytes
+        self._count(parcel, -1)
         self.tally.sent += 1
         self.tally.bytes += parcel.nbytes
         return True

@@ -5,15 +5,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import math
 import os
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -24,8 +23,11 @@ from napari_streaming.errors import ClosedError, DataError
 from napari_streaming.publish.layers import LayerSpec, image_spec, labels_spec, points_spec
 from napari_streaming.publish.sink import Sink, SinkStats
 from napari_streaming.publish.staging import (
+    INLINE,
+    Lent,
     Parcel,
     Staged,
+    check_dtype,
     clean_coordinates,
     clean_name,
     clean_text,
@@ -34,7 +36,7 @@ from napari_streaming.publish.staging import (
 from napari_streaming.publish.viewer_process import start_viewer
 from napari_streaming.settings import PublisherSettings
 from napari_streaming.transport.pool import Pool, Slot
-from napari_streaming.transport.runtime import host_identity, new_token
+from napari_streaming.transport.runtime import host_identity, new_token, program_name
 from napari_streaming.uri import parse_url
 from napari_streaming.wire.messages import Declare, End, Message, Peer, Status, StatusLevel
 
@@ -82,7 +84,7 @@ class _Streams:
     """The streams of a publisher, shared with the threads of its sinks."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    by_name: dict[tuple[str, str], _Stream] = field(default_factory=dict)
+    by_name: dict[tuple[str, str], list[_Stream]] = field(default_factory=dict)
     all: list[_Stream] = field(default_factory=list)
 
 
@@ -130,13 +132,13 @@ class Publisher:
         self._closed = False
         self._publishing = threading.Lock()
         self._streams = _Streams()
-        self._owned: dict[int, Slot] = {}
+        self._lent: dict[int, Lent] = {}
         self._pool = Pool(self._settings.memory)
         self._progress = threading.Event()
         self.segment = self._pool.segment
         me = Peer(
             role="publish",
-            program=clean_text(name or Path(sys.argv[0]).name or "python")[:256],
+            program=program_name(name),
             software=f"napari-streaming/{version('napari-streaming')}",
             host=host_identity(),
             pid=self._process,
@@ -292,22 +294,28 @@ class Publisher:
 
         Raises
         ------
+        DataError
+            Such an array cannot be streamed.
         ClosedError
             The publisher is closed.
         """
         self._check_open()
         kind, size = np.dtype(dtype), tuple(int(n) for n in shape)
-        slot = self._make_slot(int(np.prod(size, dtype=np.int64)) * kind.itemsize)
+        check_dtype("allocate", kind)
+        if any(n < 0 for n in size):
+            raise DataError(f"allocate: a shape of {size} is not possible")
+        slot = self._make_slot(math.prod(size) * kind.itemsize)
         if slot is None:
             yield np.empty(size, kind)
             return
         array = slot.array(size, kind)
         address = array.__array_interface__["data"][0]
-        self._owned[address] = slot
+        self._lent[address] = Lent(slot, array)
         try:
             yield array
         finally:
-            del self._owned[address]
+            array.flags.writeable = False  # the memory is soon another plane's
+            del self._lent[address]
             slot.release()
 
     # ---- the rest --------------------------------------------------------------------
@@ -359,7 +367,16 @@ class Publisher:
         bool
             Whether all is acknowledged. Where a URL is connected to and no viewer is
             there, nothing is. A listening URL without viewers owes nothing to anybody.
+
+        Raises
+        ------
+        ClosedError
+            The publisher is closed.
         """
+        self._check_open()
+        return self._wait_until_idle(timeout)
+
+    def _wait_until_idle(self, timeout: float) -> bool:
         for sink in self._sinks:
             sink.wake()
         deadline = time.monotonic() + timeout
@@ -377,6 +394,7 @@ class Publisher:
 
     def stats(self) -> PublisherStats:
         """Return what was sent and dropped so far, for each sink."""
+        self._check_process()
         sinks = tuple(sink.stats() for sink in self._sinks)
         return PublisherStats(
             published=sum(stream.published for stream in list(self._streams.all)),
@@ -405,12 +423,14 @@ class Publisher:
         limit = self._settings.close_timeout if timeout is None else timeout
         deadline = time.monotonic() + limit
         with self._publishing:
+            if self._closed:
+                return
             self._closed = True
         for sink in self._sinks:
             for outbox in sink.outboxes():
                 outbox.put_last(End())
             sink.wake()
-        self.flush(max(0.0, deadline - time.monotonic()))
+        self._wait_until_idle(max(0.0, deadline - time.monotonic()))
         for sink in self._sinks:
             sink.close(max(0.1, deadline - time.monotonic()))
         self._pool.close()
@@ -439,6 +459,14 @@ class Publisher:
         name, where = clean_name(name), clean_coordinates(at)
         if clash := where.keys() & set(spec.axes):
             raise DataError(f"{name!r}: {sorted(clash)[0]!r} is an axis of the plane, not of `at`")
+        nbytes = sum(array.nbytes for array in arrays.values())
+        largest = max(array.nbytes for array in arrays.values())
+        if largest > max(self._pool.room, INLINE):
+            raise DataError(
+                f"{name!r}: {largest} bytes do not fit in the {self._settings.memory} that planes "
+                f"may take: use PublisherSettings(memory={4 * largest}) or more"
+            )
+        self._check_process()  # before the lock, which a thread left behind may have held
         with self._publishing:
             self._check_open()
             stream = self._stream(name, spec)
@@ -450,25 +478,32 @@ class Publisher:
                     for outbox in sink.outboxes():
                         outbox.note_drop(stream.declare.stream, sequence)
                 return
-            nbytes = sum(array.nbytes for array in arrays.values())
             parcel = Parcel(stream.declare.stream, sequence, now, where, staged, nbytes)
             for sink in self._sinks:
                 for outbox in sink.outboxes():
                     outbox.put(parcel)
                 sink.wake()
-            with self._streams.lock:
-                before, stream.latest = stream.latest, parcel
+            self._keep(stream, parcel)
+
+    def _keep(self, stream: _Stream, parcel: Parcel) -> None:
+        """Keep the latest parcel of a stream for late joiners, in half of the memory."""
+        with self._streams.lock:
+            before, stream.latest = stream.latest, parcel
+            kept = sum(one.latest.nbytes for one in self._streams.all if one.latest)
         if before is not None:
             before.release()
+        if kept > self.segment.size // 2:
+            self._forget_latest()
 
     def _stream(self, name: str, spec: LayerSpec) -> _Stream:
         """Return the stream of a layer, declared anew if its structure changed."""
-        stream = self._streams.by_name.get((name, spec.kind))
-        if stream is not None and stream.spec.same_structure(spec):
-            return stream
+        known = self._streams.by_name.setdefault((name, spec.kind), [])
+        for stream in reversed(known):
+            if stream.spec.same_structure(spec):
+                return stream
         stream = _Stream(spec, spec.declare(len(self._streams.all), name))
+        known.append(stream)
         with self._streams.lock:
-            self._streams.by_name[name, spec.kind] = stream
             self._streams.all.append(stream)
         self._tell(stream.declare)
         return stream
@@ -477,7 +512,7 @@ class Publisher:
         """Copy arrays to where they wait; None if there is no room even so."""
         staged: list[Staged] = []
         for name, array in arrays.items():
-            one = stage(name, array, self._make_slot, self._owned)
+            one = stage(name, array, self._make_slot, self._lent)
             if one is None:
                 for other in staged:
                     other.release()
@@ -486,24 +521,30 @@ class Publisher:
         return tuple(staged)
 
     def _make_slot(self, nbytes: int) -> Slot | None:
-        """Return a slot, giving up what is oldest until there is room."""
+        """Return a slot, giving up what is worth least until there is room."""
         while (slot := self._pool.allocate(nbytes)) is None:
-            outboxes = [o for sink in self._sinks for o in sink.outboxes() if o.queued_bytes]
-            if outboxes:
-                max(outboxes, key=lambda outbox: outbox.queued_bytes).drop_oldest()
-            elif not self._forget_latest():
+            outboxes = [outbox for sink in self._sinks for outbox in sink.outboxes()]
+            outboxes.sort(key=lambda outbox: outbox.queued_bytes, reverse=True)
+            if not (
+                any(outbox.drop_superseded(in_pool=True) for outbox in outboxes)
+                or self._forget_latest()
+                or any(outbox.drop_oldest(in_pool=True) for outbox in outboxes)
+            ):
                 return None
         return slot
 
     def _forget_latest(self) -> bool:
-        """Let go of the latest parcel, kept for late joiners, that is oldest."""
+        """Let go of the oldest parcel that is only kept for viewers yet to come."""
         with self._streams.lock:
-            kept = [stream for stream in self._streams.all if stream.latest]
+            kept = [
+                (stream.latest.time, index, stream.latest)
+                for index, stream in enumerate(self._streams.all)
+                if stream.latest and stream.latest.in_pool and stream.latest.is_idle
+            ]
             if not kept:
                 return False
-            oldest = min(kept, key=lambda stream: stream.latest.time if stream.latest else 0.0)
-            parcel, oldest.latest = oldest.latest, None
-        assert parcel is not None
+            _, index, parcel = min(kept)
+            self._streams.all[index].latest = None
         parcel.release()
         return True
 
@@ -514,8 +555,11 @@ class Publisher:
             sink.wake()
 
     def _check_open(self) -> None:
+        self._check_process()
         if self._closed:
             raise ClosedError("this Publisher is closed; make a new one")
+
+    def _check_process(self) -> None:
         if os.getpid() != self._process:
             raise ClosedError(
                 f"this Publisher belongs to process {self._process}; after a fork, make a new one"

@@ -85,6 +85,7 @@ class Sink:
         self._outboxes: dict[Link, Outbox] = {}
         self._kept = None if url.listen else self._make_outbox()
         self._retired = Tally()  # of viewers that left
+        self._leaving: list[Outbox] = []  # of whom a dead connection still reads something
         self._state = "waiting for a viewer"
         self._problems = 0
         self._channel = Channel(url, me, self)
@@ -138,9 +139,9 @@ class Sink:
         """Begin to feed a viewer."""
         source = self._source
         outbox = self._kept or self._make_outbox()
-        outbox.open(link, source.declarations, source.latest_parcels, source.segment)
-        with self._lock:
+        with self._lock:  # before it opens: what is published from now on must not miss it
             self._outboxes[link] = outbox
+        outbox.open(link, source.declarations, source.latest_parcels, source.segment)
         self._state = "connected"
         source.changed()
 
@@ -160,6 +161,7 @@ class Sink:
             outbox.suspend()
         else:
             outbox.close()
+            self._leaving.append(outbox)
             self._retired += outbox.tally
         if not self._outboxes:
             self._state = f"waiting for a viewer: {reason}"
@@ -173,6 +175,9 @@ class Sink:
 
     def turn(self) -> None:
         """Send what may go."""
+        if self._kept is not None:
+            self._kept.leave_limbo()
+        self._leaving = [outbox for outbox in self._leaving if not outbox.leave_limbo()]
         window = self._source.window_share()
         for link, outbox in list(self._outboxes.items()):
             try:

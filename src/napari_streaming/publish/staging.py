@@ -14,7 +14,18 @@ from napari_streaming.transport.pool import Slot
 from napari_streaming.wire.codec import MAX_BUFFER
 from napari_streaming.wire.messages import Array, Coordinate
 
-__all__ = ["Parcel", "Staged", "clean_coordinates", "clean_name", "clean_text", "stage", "to_array"]
+__all__ = [
+    "INLINE",
+    "Lent",
+    "Parcel",
+    "Staged",
+    "check_dtype",
+    "clean_coordinates",
+    "clean_name",
+    "clean_text",
+    "stage",
+    "to_array",
+]
 
 INLINE = 32 * 1024
 """Bytes up to which an array travels in the message itself."""
@@ -40,6 +51,11 @@ class Staged:
         if self.slot:
             self.slot.release()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the only hold of its slot, if it has one, is the caller's."""
+        return self.slot is None or self.slot.users == 1
+
     def describe(self, *, shared: bool) -> Array:
         """Return its description for a viewer that shares our memory, or does not."""
         block = self.slot.block() if shared and self.slot else None
@@ -57,6 +73,16 @@ class Parcel:
     arrays: tuple[Staged, ...]
     nbytes: int
 
+    @property
+    def in_pool(self) -> bool:
+        """Whether it takes memory of the pool."""
+        return any(array.slot for array in self.arrays)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the only hold of it is the caller's."""
+        return all(array.is_idle for array in self.arrays)
+
     def retain(self) -> Parcel:
         """Count one more user of its slots; return the same parcel."""
         for array in self.arrays:
@@ -69,11 +95,19 @@ class Parcel:
             array.release()
 
 
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """A slot that is being computed into, and the array that looks at it."""
+
+    slot: Slot
+    array: np.ndarray
+
+
 def stage(
     name: str,
     array: np.ndarray,
     make_slot: Callable[[int], Slot | None],
-    owned: Mapping[int, Slot],
+    lent: Mapping[int, Lent],
 ) -> Staged | None:
     """Copy an array to where it waits, or take over a slot that already holds it.
 
@@ -85,8 +119,8 @@ def stage(
         As :func:`to_array` returned it.
     make_slot : callable
         Returns a slot of so many bytes, or None when there is no room.
-    owned : mapping of int to Slot
-        Slots that were handed out to be computed into, by address.
+    lent : mapping of int to Lent
+        What was handed out to be computed into, by address.
 
     Returns
     -------
@@ -94,11 +128,16 @@ def stage(
         None: there is no room.
     """
     dtype = array.dtype.newbyteorder("<")
-    slot = owned.get(array.__array_interface__["data"][0])
-    if slot is not None and slot.nbytes == array.nbytes and array.flags.c_contiguous:
-        slot.seal()
-        array.flags.writeable = False  # viewers read it from now on
-        return Staged(name, dtype.str, array.shape, slot.retain())
+    loan = lent.get(array.__array_interface__["data"][0]) if lent else None
+    if (
+        loan is not None
+        and loan.slot.nbytes == array.nbytes
+        and array.flags.c_contiguous
+        and array.dtype == dtype
+    ):
+        loan.array.flags.writeable = array.flags.writeable = False  # viewers read it from now on
+        loan.slot.seal()
+        return Staged(name, dtype.str, array.shape, loan.slot.retain())
     if array.nbytes <= INLINE:
         return Staged(name, dtype.str, array.shape, None, array.astype(dtype).tobytes())
     slot = make_slot(array.nbytes)
@@ -124,21 +163,29 @@ def to_array(what: str, data: Any, kinds: str = "biuf") -> np.ndarray:
     Raises
     ------
     DataError
-        Its dtype cannot be streamed.
+        It is no array, too big, or its dtype cannot be streamed.
     """
-    array = np.asarray(data)
-    if array.dtype.kind not in kinds or (array.dtype.itemsize > 8 and array.dtype.kind != "U"):
-        hint = {
-            "O": "rows of different lengths, or Python objects? Make it one array of numbers",
-            "c": "publish its absolute value, or real and imaginary part",
-            "f": "publish it as float64",
-        }.get(array.dtype.kind, "convert it to numbers first")
-        raise DataError(f"{what}: cannot stream dtype {array.dtype}; {hint}")
+    try:
+        array = np.asarray(data)
+    except (TypeError, ValueError) as error:  # numpy's own words: ragged rows, a GPU's tensor
+        raise DataError(f"{what}: cannot be made an array: {error}") from None
+    check_dtype(what, array.dtype, kinds)
     if array.nbytes > MAX_BUFFER:
         raise DataError(
             f"{what}: {array.nbytes} bytes, at most {MAX_BUFFER} are possible; stream it in planes"
         )
     return array
+
+
+def check_dtype(what: str, dtype: np.dtype[Any], kinds: str = "biuf") -> None:
+    """Check that arrays of a dtype can be streamed; parameters as in :func:`to_array`."""
+    if dtype.kind not in kinds or (dtype.itemsize > 8 and dtype.kind != "U"):
+        hint = {
+            "O": "rows of different lengths, or Python objects? Make it one array of numbers",
+            "c": "publish its absolute value, or real and imaginary part",
+            "f": "publish it as float64",
+        }.get(dtype.kind, "convert it to numbers first")
+        raise DataError(f"{what}: cannot stream dtype {dtype}; {hint}")
 
 
 def clean_name(name: str) -> str:
@@ -156,7 +203,7 @@ def clean_name(name: str) -> str:
 
 def clean_text(text: str) -> str:
     """Return a string that can be sent: a file name may hold lone surrogates."""
-    return text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def clean_coordinates(at: Mapping[str, Any] | None) -> dict[str, Coordinate]:

@@ -59,8 +59,16 @@ class StreamedLayer:
         self._own: set[str] = set()
         self._latest: dict[str, Coordinate] = {}
         self._range: tuple[float, float] | None = None
+        self._discarded = False
         self._planes = PlaneStack(declare.shape, np.dtype(declare.dtype))
         self._points = PointStore(len(declare.axes), tuple(declare.features))
+
+    def discard(self) -> None:
+        """Let go of all items, and of those to come: nobody looks at this layer any more."""
+        with self._lock:
+            self._discarded = True
+            self._planes.clear()
+            self._points.clear()
 
     @property
     def kind(self) -> LayerKind:
@@ -95,21 +103,28 @@ class StreamedLayer:
     def data(self) -> StackView | np.ndarray:
         """The planes as a lazy array of fixed shape, or the points, shape (n, axes)."""
         with self._lock:
-            axes = self._axes.spanning(self._own)
             if self.kind == "points":
-                return self._points.join(axes)[0]
+                return self.points()[0]
+            axes = self._axes.spanning(self._own)
             return StackView(self._planes, [axis.view() for axis in axes])
+
+    def points(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return :attr:`data` and :attr:`features` of points, both of the same moment."""
+        with self._lock:
+            return self._points.join(self._axes.spanning(self._own))
 
     @property
     def features(self) -> dict[str, np.ndarray]:
         """The columns that belong to the points."""
-        with self._lock:
-            return self._points.join(self._axes.spanning(self._own))[1]
+        return self.points()[1]
 
     @property
     def contrast_limits(self) -> tuple[float, float] | None:
         """As declared, else the range of the data so far; None while there is none."""
-        return self.declare.contrast_limits or self._range
+        if self.declare.contrast_limits or self._range is None:
+            return self.declare.contrast_limits
+        low, high = self._range
+        return low, high if high > low else low + 1.0
 
     def stats(self) -> LayerStats:
         """Return the counters of this layer."""
@@ -123,10 +138,15 @@ class StreamedLayer:
         bool
             Whether an axis grew, which other layers may share.
         """
-        widened = _widen(self._range, plane) if self.kind == "image" else None
+        follows = self.kind == "image" and not self.declare.rgb
+        limits = _range_of(plane) if follows else None
         with self._lock:
+            if self._discarded:
+                return False
             self._planes.put(at, plane)
-            self._range = widened
+            if limits is not None:
+                low, high = self._range or limits
+                self._range = min(low, limits[0]), max(high, limits[1])
             return self._placed(at)
 
     def put_points(
@@ -134,6 +154,8 @@ class StreamedLayer:
     ) -> bool:
         """Place a set of points; return whether an axis grew."""
         with self._lock:
+            if self._discarded:
+                return False
             self._points.put(at, points, features)
             return self._placed(at)
 
@@ -246,16 +268,9 @@ class Catalog(Mapping[str, StreamedLayer]):
             self._changed.wait_for(lambda: self._version != version, timeout)
 
 
-def _widen(limits: tuple[float, float] | None, plane: np.ndarray) -> tuple[float, float] | None:
-    """Return a range that also spans a plane, judged by every eighth pixel."""
-    if plane.dtype == np.uint8 and plane.shape[-1] in (3, 4):
-        return limits
+def _range_of(plane: np.ndarray) -> tuple[float, float] | None:
+    """Return the range of a plane, judged by every eighth pixel; None where it has none."""
     few = plane[..., ::8, ::8]
     if few.dtype.kind == "f":
         few = few[np.isfinite(few)]
-    if not few.size:
-        return limits
-    low, high = float(few.min()), float(few.max())
-    if limits is not None:
-        low, high = min(low, limits[0]), max(high, limits[1])
-    return low, high if high > low else low + 1.0
+    return (float(few.min()), float(few.max())) if few.size else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from dataclasses import dataclass
 
@@ -44,28 +45,32 @@ class LayerStats:
 
 
 class LayerCounters:
-    """Counts for one layer. Written by the source's thread, read by anybody."""
+    """Counts for one layer, in any thread."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._received = self._shown = self._dropped = self._refused = self._bytes = 0
         self._items, self._volume = Rate(), Rate()
         self._latencies: deque[float] = deque(maxlen=64)
 
     def arrived(self, nbytes: int, published: float, now: float) -> None:
         """Count an item that was placed; both times on this side's clock, in seconds."""
-        self._received += 1
-        self._bytes += nbytes
-        self._items.add(1, now)
-        self._volume.add(nbytes, now)
-        self._latencies.append(now - published)
+        with self._lock:
+            self._received += 1
+            self._bytes += nbytes
+            self._items.add(1, now)
+            self._volume.add(nbytes, now)
+            self._latencies.append(now - published)
 
     def dropped(self, count: int) -> None:
         """Count items that will never come."""
-        self._dropped += count
+        with self._lock:
+            self._dropped += count
 
     def refused(self) -> None:
         """Count an item that could not be used."""
-        self._refused += 1
+        with self._lock:
+            self._refused += 1
 
     @property
     def received(self) -> int:
@@ -78,14 +83,15 @@ class LayerCounters:
 
     def stats(self, now: float) -> LayerStats:
         """Return the counters."""
-        latencies = list(self._latencies)
-        return LayerStats(
-            received=self._received,
-            shown=self._shown,
-            dropped=self._dropped,
-            refused=self._refused,
-            bytes=self._bytes,
-            per_second=self._items.per_second(now),
-            bytes_per_second=self._volume.per_second(now),
-            latency=float(np.median(latencies)) if latencies else float("nan"),
-        )
+        with self._lock:
+            latencies = list(self._latencies)
+            return LayerStats(
+                received=self._received,
+                shown=self._shown,
+                dropped=self._dropped,
+                refused=self._refused,
+                bytes=self._bytes,
+                per_second=self._items.per_second(now),
+                bytes_per_second=self._volume.per_second(now),
+                latency=float(np.median(latencies)) if latencies else float("nan"),
+            )

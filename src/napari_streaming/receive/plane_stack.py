@@ -42,8 +42,13 @@ class PlaneStack:
     def __len__(self) -> int:
         return len(self._planes)
 
+    def clear(self) -> None:
+        """Let go of everything."""
+        self._planes.clear()
+
     def put(self, at: dict[str, Coordinate], plane: np.ndarray) -> None:
-        """Add or replace a plane. The stack owns it: nobody may write to it any more."""
+        """Add or replace a plane. The stack owns it: nobody can write to it any more."""
+        plane.flags.writeable = False
         names = frozenset(at)
         if names not in self._dimensions:
             # Most specific first: a plane that says more about where it belongs wins.
@@ -130,7 +135,7 @@ class StackView:
 
     def __getitem__(self, key: Any) -> StackView | np.ndarray:
         keys = key if isinstance(key, tuple) else (key,)
-        if not all(isinstance(k, int | np.integer | slice) or k is Ellipsis for k in keys):
+        if not all(_is_basic(k) for k in keys):
             return np.asarray(np.asarray(self)[key])
         view = StackView(self._stack, self._axes, self._compose(keys))
         # Nothing is left to be lazy about once a single plane is chosen.
@@ -156,9 +161,12 @@ class StackView:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = self._read()
+        is_fresh = array.flags.writeable  # planes are not
         if dtype is not None and array.dtype != dtype:
-            return array.astype(dtype)
-        return array.copy() if copy else array
+            array, is_fresh = array.astype(dtype), True
+        if copy is False and is_fresh:
+            raise ValueError("this can only be read with a copy")
+        return array.copy() if copy and not is_fresh else array
 
     def _read(self) -> np.ndarray:
         n = len(self._axes)
@@ -170,7 +178,7 @@ class StackView:
             return np.zeros(plane_shape, self.dtype) if plane is None else plane[within]
         lengths = tuple(len(s) for s in stack_part if isinstance(s, range))
         out = np.zeros((*lengths, *plane_shape), self.dtype)
-        flat = out.reshape((-1, *plane_shape))
+        flat = out.reshape((math.prod(lengths), *plane_shape))
         choices = [s if isinstance(s, range) else (s,) for s in stack_part]
         for position, indices in enumerate(itertools.product(*choices)):
             plane = self._plane(indices)
@@ -181,6 +189,13 @@ class StackView:
     def _plane(self, indices: Sequence[Any]) -> np.ndarray | None:
         at = {axis.name: axis.values[i] for axis, i in zip(self._axes, indices, strict=True)}
         return self._stack.get(at)
+
+
+def _is_basic(key: Any) -> bool:
+    """Whether a key only chooses positions. To numpy, True and False are masks."""
+    if isinstance(key, int | np.integer):
+        return not isinstance(key, bool)
+    return isinstance(key, slice) or key is Ellipsis
 
 
 def _as_index(selector: Selector) -> int | slice:

@@ -34,6 +34,10 @@ class PointStore:
     def __len__(self) -> int:
         return len(self._sets)
 
+    def clear(self) -> None:
+        """Let go of everything."""
+        self._sets.clear()
+
     def put(
         self, at: dict[str, Coordinate], points: np.ndarray, features: dict[str, np.ndarray]
     ) -> None:

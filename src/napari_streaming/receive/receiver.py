@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from types import TracebackType
 
 from napari_streaming.errors import StreamingError
@@ -15,7 +13,7 @@ from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.catalog import Catalog, StreamedLayer
 from napari_streaming.receive.source import Source, SourceStats
 from napari_streaming.settings import ReceiverSettings
-from napari_streaming.transport.runtime import host_identity, new_token
+from napari_streaming.transport.runtime import host_identity, new_token, program_name
 from napari_streaming.uri import parse_url
 from napari_streaming.wire.messages import Peer
 
@@ -56,7 +54,7 @@ class Receiver:
         self._arena = Arena(self._settings.warm)
         self._me = Peer(
             role="view",
-            program=(Path(sys.argv[0]).name.encode(errors="replace").decode() or "python")[:256],
+            program=program_name(),
             software=f"napari-streaming/{version('napari-streaming')}",
             host=host_identity(),
             pid=os.getpid(),
@@ -150,9 +148,8 @@ class Receiver:
 
     def close(self) -> None:
         """Stop; the layers stay readable."""
-        for source in self._sources.values():
-            source.close()
-        self._sources.clear()
+        while self._sources:
+            self._sources.popitem()[1].close()
 
     def __enter__(self) -> Receiver:
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -37,6 +38,7 @@ from napari_streaming.wire.messages import (
 __all__ = ["Source", "SourceStats"]
 
 _ACK_AT_ONCE = 1024 * 1024
+_GAPS_KEPT = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,17 @@ class _Publisher:
     ended: bool = False
 
 
+@dataclass(slots=True)
+class _Stream:
+    """What a source knows of one stream, however often its publisher reconnects.
+
+    `gaps` holds the first number of each gap told lately, which no two of them share.
+    """
+
+    numbers: Numbers = field(default_factory=Numbers)
+    gaps: deque[int] = field(default_factory=lambda: deque(maxlen=_GAPS_KEPT))
+
+
 class Source:
     """Takes in what publishers behind one URL send.
 
@@ -84,7 +97,7 @@ class Source:
         self._catalog, self._arena = catalog, arena
         self._publishers: dict[Link, _Publisher] = {}
         # By run and stream: a publisher that reconnects sends again what it is unsure of.
-        self._numbers: dict[tuple[str, int], Numbers] = {}
+        self._streams: dict[tuple[str, int], _Stream] = {}
         self._state = "listening" if url.listen else "waiting for a publisher"
         self._idle_state = self._state
         self._refused = 0
@@ -99,6 +112,7 @@ class Source:
     def close(self, timeout: float = 1.0) -> None:
         """Stop listening or disconnect."""
         self._channel.close(timeout)
+        self._publishers.clear()  # and their shared memory
 
     def stats(self) -> SourceStats:
         """Return how it is doing."""
@@ -142,6 +156,8 @@ class Source:
             return
         publisher.receipts.message()
         if isinstance(message, Declare):
+            if problem := _contradiction(message):
+                raise MalformedError(f"stream {message.name!r}: {problem}")
             publisher.layers[message.stream] = self._catalog.declare(message)
         elif isinstance(message, Segment):
             link.send(self._attach(publisher, message))
@@ -150,7 +166,7 @@ class Source:
         elif isinstance(message, Status):
             self._catalog.add_status(message, _offset(link))
         elif isinstance(message, Gap):
-            self._take_gap(publisher, message)
+            self._take_gap(link, publisher, message)
         elif isinstance(message, Problem):
             self._catalog.say("warning", f"{link.peer.program}: {message.text}")
         elif isinstance(message, End):
@@ -178,10 +194,17 @@ class Source:
             return Attached(segment.segment, False, str(error))
         return Attached(segment.segment, True)
 
-    def _take_gap(self, publisher: _Publisher, gap: Gap) -> None:
+    def _stream(self, link: Link, stream: int) -> _Stream:
+        return self._streams.setdefault((link.peer.run, stream), _Stream())
+
+    def _take_gap(self, link: Link, publisher: _Publisher, gap: Gap) -> None:
         layer = publisher.layers.get(gap.stream)
         if layer is None:
             raise StateError(f"a gap in stream {gap.stream}, which was never declared")
+        told = self._stream(link, gap.stream).gaps
+        if gap.first in told:  # by a publisher that was not sure, before it reconnected
+            return
+        told.append(gap.first)
         layer.counters.dropped(gap.count)
         self._catalog.notify()
 
@@ -191,7 +214,7 @@ class Source:
         layer = publisher.layers.get(item.stream)
         if layer is None:
             raise StateError(f"an item of stream {item.stream}, which was never declared")
-        numbers = self._numbers.setdefault((link.peer.run, item.stream), Numbers())
+        numbers = self._stream(link, item.stream).numbers
         if item.sequence <= numbers.last:
             numbers.accept(item.sequence)
             return
@@ -228,7 +251,7 @@ class Source:
                 np.copyto(mine, as_array(array, next(inline)))
             elif not self._copy(publisher, array, mine):
                 return None
-            if mine.dtype.kind == "U" and mine.size and mine.view("<u4").max() > sys.maxunicode:
+            if mine.dtype.kind == "U" and mine.nbytes and mine.view("<u4").max() > sys.maxunicode:
                 raise MalformedError(f"array {array.name!r} holds what is no text")
             arrays[array.name] = mine
         return arrays
@@ -242,6 +265,31 @@ class Source:
             return segment.copy(array.block, mine)
         except TransportError as error:
             raise MalformedError(str(error)) from None
+
+
+def _contradiction(declare: Declare) -> str:
+    """Return what in a declaration contradicts the rest of it, or nothing."""
+    kind, ndim, dtype = declare.kind, len(declare.axes), np.dtype(declare.dtype)
+    if ndim < 2 or len(set(declare.axes)) != ndim:
+        return f"axes {declare.axes}: at least two different ones are needed"
+    if kind == "points":
+        if declare.shape != (ndim,):
+            return f"points of shape {declare.shape} for axes {declare.axes}"
+    elif len(declare.shape) != ndim + declare.rgb or 0 in declare.shape:
+        return f"planes of shape {declare.shape} for axes {declare.axes}"
+    if declare.rgb and (kind != "image" or declare.shape[-1] not in (3, 4)):
+        return f"{kind} of shape {declare.shape} cannot be rgb"
+    if dtype.kind not in ("iu" if kind == "labels" else "biuf"):
+        return f"{kind} of dtype {declare.dtype}"
+    for what in ("scale", "translate", "units"):
+        if len(getattr(declare, what)) not in (0, ndim):
+            return f"{what} {getattr(declare, what)} for axes {declare.axes}"
+    limits = declare.contrast_limits or (0.0, 1.0)
+    if not (0.0 not in declare.scale and np.isfinite(declare.scale + declare.translate).all()):
+        return f"scale {declare.scale}, translate {declare.translate}"
+    if not (np.isfinite(limits).all() and limits[0] < limits[1]):
+        return f"contrast limits {limits}"
+    return ""
 
 
 def _offset(link: Link) -> float:

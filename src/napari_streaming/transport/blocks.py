@@ -8,7 +8,6 @@ memcpy, into fresh ones up to ten.
 from __future__ import annotations
 
 import bisect
-import math
 import threading
 import weakref
 from collections import deque
@@ -149,7 +148,7 @@ class Blocks:
 
 def whole_pages(nbytes: int) -> int:
     """Return a size, rounded up to pages."""
-    return math.ceil(nbytes / PAGE) * PAGE
+    return -(-nbytes // PAGE) * PAGE
 
 
 def _touch_ahead(reference: weakref.ref[Blocks], lock: threading.Condition) -> None:

@@ -9,6 +9,7 @@ handler's methods run in the channel's thread.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -132,6 +133,8 @@ class Channel:
         self.endpoint = create_endpoint(url)
         try:
             self.endpoint.open()
+            if url.listen and url.scheme != "memory":
+                runtime.announce(self.url)
         except TransportError:
             self.endpoint.close()
             raise
@@ -141,8 +144,6 @@ class Channel:
         self._retry_at: float | None = None
         self._retry_after = _FIRST_RETRY
         self._closing = threading.Event()
-        if self.url.listen and url.scheme != "memory":
-            runtime.announce(self.url)
         self._thread = threading.Thread(
             target=self._run, name=f"napari-streaming {self.url.address}", daemon=True
         )
@@ -188,18 +189,26 @@ class Channel:
             if self.url.listen:
                 runtime.withdraw(self.url)
             self.endpoint.close()
+            if not self._closing.is_set():
+                self._break_down(f"internal error: {sys.exc_info()[1]!r}")
+
+    def _break_down(self, reason: str) -> None:
+        """Say that nothing goes on here; the error itself goes to `threading.excepthook`."""
+        for key in list(self._links):
+            self._forget(key, reason)
+        self._handler.refused(reason)
 
     def _on(self, event: Event) -> None:
         if isinstance(event, Connected):
             self._greet(event.peer)
         elif isinstance(event, Lost):
             self._forget(event.peer, event.reason)
-            if not self.url.listen:
-                self._reconnect()
+            self._retry_later()
         else:
             self._receive(event)
 
     def _greet(self, key: bytes) -> None:
+        self._forget(key, "the connection was made anew")
         token = _with_secret(self._asked).token  # a listener that started after us left it
         self._sessions[key] = Session(self.me, listen=False, token=token, now=time.time())
         self._flush(key)
@@ -225,8 +234,6 @@ class Channel:
             if session.state is not State.CLOSED:
                 session.fail(error)
             logger.warning("%s: %s", self.url.address, error)
-            if key not in self._links:
-                self._handler.refused(str(error))
         except ConnectionError as error:
             self._forget(key, str(error))
             return
@@ -243,22 +250,20 @@ class Channel:
 
     def _flush(self, key: bytes) -> None:
         """Send what a session has to say, and act if it closed."""
-        session = self._sessions[key]
+        session = self._sessions.get(key)
+        if session is None:  # the handler lost it meanwhile
+            return
+        if session.state is State.CLOSED and key not in self._links:
+            self._handler.refused(session.closed_because)
         try:
             for message in session.to_send():
                 self.endpoint.send(key, [pack(message)])
         except ConnectionError as error:
-            self._forget(key, str(error))
-            return
+            self._forget(key, session.closed_because or str(error))
         if session.state is State.CLOSED:
-            known = key in self._links
             self._forget(key, session.closed_because)
             self._reject(key)
-            if not self.url.listen:
-                if not known:
-                    self._handler.refused(session.closed_because)
-                self._retry_at = time.monotonic() + self._retry_after
-                self._retry_after = min(2 * self._retry_after, _LAST_RETRY)
+            self._retry_later()
 
     def _reject(self, key: bytes) -> None:
         """Ignore a peer from now on: libzmq cannot close the connection of one."""
@@ -281,6 +286,12 @@ class Channel:
                 self._reconnect()
         elif not self.url.listen and not self._sessions and _with_secret(self._asked) != self.url:
             self._reconnect()
+
+    def _retry_later(self) -> None:
+        """Have a connecting endpoint try again, less and less often while nothing opens."""
+        if not self.url.listen:
+            self._retry_at = time.monotonic() + self._retry_after
+            self._retry_after = min(2 * self._retry_after, _LAST_RETRY)
 
     def _reconnect(self) -> None:
         """Connect anew, with the secret of whoever listens there by now."""

@@ -53,6 +53,7 @@ class Slot:
         self.nbytes = nbytes
         self.generation = generation
         self._pool, self._offset = pool, offset
+        self._header = pool.memory[offset : offset + 8].view("<u8")
         self._users = 1
         self._lock = threading.Lock()
         self._stamp(0)
@@ -95,8 +96,7 @@ class Slot:
             self._pool.give_back(self._offset, self.nbytes)
 
     def _stamp(self, generation: int) -> None:
-        header = self._pool.memory[self._offset : self._offset + 8]
-        header.view("<u8")[0] = generation
+        self._header[0] = generation
 
 
 class Pool:
@@ -124,6 +124,11 @@ class Pool:
         self.memory[: len(mark)] = np.frombuffer(mark, np.uint8)
         self._blocks = Blocks(self.memory, first=_HEADER)
         self._generations = itertools.count(1)
+
+    @property
+    def room(self) -> int:
+        """The most bytes that one block can have."""
+        return self.segment.size - whole_pages(_HEADER) - _HEADER
 
     @property
     def in_use(self) -> int:

@@ -15,6 +15,7 @@ import sys
 import warnings
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import platformdirs
@@ -29,10 +30,13 @@ __all__ = [
     "host_identity",
     "new_token",
     "process_started",
+    "program_name",
     "refuse_if_taken",
     "runtime_folder",
     "withdraw",
 ]
+
+_EVERYWHERE = ("*", "0.0.0.0", "::")  # noqa: S104  # these are compared with, not bound
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -43,7 +47,7 @@ class Listing(msgspec.Struct, frozen=True):
     """
 
     url: str
-    pid: int
+    pid: Annotated[int, msgspec.Meta(gt=0, lt=2**31)]
     started: float
 
     @property
@@ -86,15 +90,24 @@ def new_token() -> str:
 
 
 def announce(url: StreamURL) -> Listing:
-    """Leave word that this process listens at `url`, which carries the token."""
+    """Leave word that this process listens at `url`, which carries the token.
+
+    Raises
+    ------
+    TransportError
+        The runtime folder cannot be written to.
+    """
     started = process_started(os.getpid())
     listing = Listing(str(url), os.getpid(), started or 0.0)
     path = _path(url)
     draft = path.with_suffix(f".{os.getpid()}.tmp")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(handle, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(listing)))
-    draft.replace(path)
+    try:
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(handle, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(listing)))
+        draft.replace(path)
+    except OSError as error:
+        raise TransportError(f"cannot leave word of {url.address}: {error}") from None
     return listing
 
 
@@ -114,8 +127,10 @@ def find_listing(url: StreamURL) -> Listing | None:
         listening = parse_url(listing.url)
     except URLError:
         return None
-    # A token of this machine must never be sent to another one with the same port.
-    return listing if url.is_local or url.host == listening.host else None
+    # A token of this machine must never be sent to somebody else with the same port, neither
+    # on another machine nor at another address of this one.
+    reached = listening.is_local or listening.host in _EVERYWHERE
+    return listing if url.host == listening.host or (url.is_local and reached) else None
 
 
 def refuse_if_taken(url: StreamURL) -> None:
@@ -146,6 +161,12 @@ def _path(url: StreamURL) -> Path:
         return runtime_folder() / f"tcp-{url.port}.json"
     name = hashlib.sha256(url.path.encode()).hexdigest()[:16]
     return runtime_folder() / f"{url.scheme}-{name}.json"
+
+
+def program_name(name: str | None = None) -> str:
+    """Return what a peer is told of this program: by default the script's name."""
+    name = name or Path(sys.argv[0]).name or "python"
+    return name.encode("utf-8", "replace").decode()[:256]  # a file name may be no valid Unicode
 
 
 def process_started(pid: int) -> float | None:

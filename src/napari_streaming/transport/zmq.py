@@ -7,9 +7,13 @@ URL is all a user has to carry.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import hashlib
 import socket
+import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +42,21 @@ class _Done:
 
 _DONE = _Done()
 
+if sys.platform == "win32":
+
+    def _ring(waker: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # woken already, or closed
+            waker.send(b"\0")
+
+else:
+    # This keeps the interpreter's lock. `socket.send` lets it go, the woken thread takes it,
+    # and who published a plane gets it back milliseconds later where all cores are busy.
+    _send = ctypes.PyDLL(None).send
+    _send.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
+
+    def _ring(waker: socket.socket) -> None:
+        _send(waker.fileno(), b"\0", 1, 0)
+
 
 class _ZmqEndpoint(Endpoint):
     """What both kinds share: a socket, a waker, a poller."""
@@ -51,6 +70,7 @@ class _ZmqEndpoint(Endpoint):
         self._waker, self._woken = socket.socketpair()
         self._waker.setblocking(False)
         self._woken.setblocking(False)
+        self._waking = threading.Lock()
         self._poller.register(self._woken, zmq.POLLIN)
         self._socket: zmq.Socket[bytes] = self._make_socket()
 
@@ -78,10 +98,8 @@ class _ZmqEndpoint(Endpoint):
         return f"ipc://{path if path.is_absolute() else runtime_folder() / path}"
 
     def wake(self) -> None:
-        try:
-            self._waker.send(b"\0")
-        except (BlockingIOError, OSError):  # already woken, or closed meanwhile
-            return
+        with self._waking:
+            _ring(self._waker)
 
     def poll(self, timeout: float) -> list[Event]:
         ready = dict(self._poller.poll(max(0, round(timeout * 1000))))
@@ -121,7 +139,8 @@ class _ZmqEndpoint(Endpoint):
     def close(self) -> None:
         self._socket.close(linger=0)
         self._context.destroy(linger=0)
-        self._waker.close()
+        with self._waking:  # else a late wake could write to whatever gets the same number
+            self._waker.close()
         self._woken.close()
 
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ReceiverDock"]
 
-_TICK_MS = 20
-_SLOW_TICKS = 12
+_TICK_MS = 10
+_SLOW_TICKS = 25
 
 
 class ReceiverDock(QWidget):
