@@ -12,17 +12,6 @@ from qtpy.QtWidgets import QApplication
 WAIT_S = 30
 
 
-@pytest.fixture(autouse=True)
-def private_runtime(tmp_path, monkeypatch) -> Iterator[None]:
-    """A runtime folder of the test's own: no viewer of the user's is found or disturbed."""
-    from napari_streaming.transport.runtime import runtime_folder
-
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    runtime_folder.cache_clear()
-    yield
-    runtime_folder.cache_clear()
-
-
 @pytest.fixture
 def run() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Run a script in a process of its own; what is left of it is killed afterwards."""

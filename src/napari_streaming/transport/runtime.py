@@ -92,11 +92,17 @@ def new_token() -> str:
 def announce(url: StreamURL) -> Listing:
     """Leave word that this process listens at `url`, which carries the token.
 
+    What processes that are gone have left there is swept away.
+
     Raises
     ------
     TransportError
         The runtime folder cannot be written to.
     """
+    for left in runtime_folder().glob("*.json"):
+        old = _read(left)
+        if old is None or not old.is_alive:
+            left.unlink(missing_ok=True)
     started = process_started(os.getpid())
     listing = Listing(str(url), os.getpid(), started or 0.0)
     path = _path(url)
@@ -113,14 +119,14 @@ def announce(url: StreamURL) -> Listing:
 
 def withdraw(url: StreamURL) -> None:
     """Take back what :func:`announce` left, unless somebody else listens there by now."""
-    listing = _read(url)
+    listing = _read(_path(url))
     if listing is not None and listing.pid == os.getpid():
         _path(url).unlink(missing_ok=True)
 
 
 def find_listing(url: StreamURL) -> Listing | None:
     """Return the live listener that a URL leads to, if it is one of this user's here."""
-    listing = _read(url)
+    listing = _read(_path(url))
     if listing is None or not listing.is_alive:
         return None
     try:
@@ -149,9 +155,9 @@ def refuse_if_taken(url: StreamURL) -> None:
         )
 
 
-def _read(url: StreamURL) -> Listing | None:
+def _read(path: Path) -> Listing | None:
     try:
-        return msgspec.json.decode(_path(url).read_bytes(), type=Listing)
+        return msgspec.json.decode(path.read_bytes(), type=Listing)
     except (OSError, msgspec.DecodeError):
         return None
 
@@ -165,7 +171,9 @@ def _path(url: StreamURL) -> Path:
 
 def program_name(name: str | None = None) -> str:
     """Return what a peer is told of this program: by default the script's name."""
-    name = name or Path(sys.argv[0]).name or "python"
+    script = Path(sys.argv[0])
+    name = name or (script.parent.name if script.name == "__main__.py" else script.name)
+    name = "python" if name in ("", "-c") else name
     return name.encode("utf-8", "replace").decode()[:256]  # a file name may be no valid Unicode
 
 
