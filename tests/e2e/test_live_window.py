@@ -85,6 +85,7 @@ def test_what_is_shown_is_the_plane_of_the_slider(viewer, dock, run, until):
     for name in ("mask", "centroids"):
         until(lambda name=name: received(dock, name) == 6)
         viewer.layers[name].visible = False
+    dock.session.overlay.set_enabled(False)
     until(lambda: viewer.screenshot(canvas_only=True, flash=False)[..., 1].max() > 200)
     newest = viewer.screenshot(canvas_only=True, flash=False)
     viewer.dims.current_step = (0, 0, 0, 0)
@@ -165,3 +166,23 @@ def test_a_change_of_shape_starts_a_second_layer(viewer, dock, until):
         until(lambda: "a [2]" in viewer.layers)
     assert viewer.layers["a"].data.shape == (8, 8)
     assert viewer.layers["a [2]"].data.dtype == np.float32
+
+
+def test_the_canvas_says_where_the_sliders_stand(viewer, dock, until):
+    overlay = viewer.canvas.overlays.text
+    with ns.Publisher(listening_url(dock)) as pub:
+        for well in ("A01", "B02"):
+            for t in (3, 1.5):
+                pub.image("a", np.ones((8, 8)), at={"well": well, "t": t})
+        pub.image("b", np.ones((8, 8)), at={"channel": "DAPI"})
+        until(lambda: received(dock, "a") == 4 and received(dock, "b") == 1)
+    assert overlay.visible
+    assert overlay.text == "Channel DAPI · Well B02 · T 1.5"
+    viewer.dims.set_current_step(2, 1)
+    viewer.dims.set_current_step(1, 0)
+    assert overlay.text == "Channel DAPI · Well A01 · T 3"
+    viewer.layers["b"].visible = False
+    viewer.dims.set_current_step(1, 1)
+    assert overlay.text == "Well B02 · T 3"
+    dock.session.overlay.set_enabled(False)
+    assert not overlay.visible

@@ -7,7 +7,7 @@ the data is ours, and the contrast limits as long as nobody has touched them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,12 @@ class LayerBinding:
         self._viewer.dims.events.current_step.disconnect(self._on_step)
         self._viewer.layers.events.inserted.disconnect(self._note_layout)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
+
+    def shown(self) -> Iterator[tuple[StreamedLayer, Layer]]:
+        """Return each streamed layer that the viewer has, with its napari layer."""
+        for name, bound in self._bound.items():
+            if not bound.removed:
+                yield self._catalog[name], bound.layer
 
     @property
     def follow(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from psygnal import Signal
 
 from napari_streaming.napari_plugin.binding import LayerBinding
+from napari_streaming.napari_plugin.overlay import DimensionOverlay
 from napari_streaming.receive.receiver import Receiver
 
 __all__ = ["ReceiverSession", "warm_up"]
@@ -22,6 +23,8 @@ class ReceiverSession:
     Attributes
     ----------
     receiver : Receiver
+    overlay : DimensionOverlay
+        The words on the canvas.
     changed : Signal
         Something but the follow mode may have changed.
     follow_changed : Signal(bool)
@@ -34,6 +37,7 @@ class ReceiverSession:
     def __init__(self, viewer: Any) -> None:
         self.receiver = Receiver()
         self._binding = LayerBinding(viewer, self.receiver.layers, self.follow_changed.emit)
+        self.overlay = DimensionOverlay(viewer, self._binding)
         self._seen = -1
 
     def tick(self) -> None:
@@ -42,6 +46,7 @@ class ReceiverSession:
         if version != self._seen:
             self._seen = version
             self._binding.tick()
+            self.overlay.update()
             self.changed.emit()
 
     @property
@@ -55,6 +60,7 @@ class ReceiverSession:
 
     def close(self) -> None:
         """Disconnect; the layers stay."""
+        self.overlay.close()
         self._binding.close()
         self.receiver.close()
 

@@ -82,6 +82,18 @@ class StreamedLayer:
             return tuple(axis.name for axis in self._axes.spanning(self._own))
 
     @property
+    def own_axes(self) -> frozenset[str]:
+        """Names of the stack axes that its items have coordinates of."""
+        with self._lock:
+            return frozenset(self._own)
+
+    def value_at(self, axis: str, position: int) -> Coordinate | None:
+        """Return the value at a position of a stack axis; None outside."""
+        with self._lock:
+            view = self._axes[axis].view()
+        return view.values[position] if 0 <= position < view.length else None
+
+    @property
     def axes(self) -> tuple[str, ...]:
         """Names of all axes of :attr:`data` (of a point's coordinates), from the slowest."""
         return self.stack_axes + self.declare.axes

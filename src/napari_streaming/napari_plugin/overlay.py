@@ -1,0 +1,78 @@
+"""Where the sliders stand, in words: "Well A01 · Channel DAPI · T 3", on the canvas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_streaming.napari_plugin.binding import LayerBinding
+from napari_streaming.wire.messages import Coordinate
+
+__all__ = ["DimensionOverlay"]
+
+
+class DimensionOverlay:
+    """Writes the coordinates shown into napari's text overlay. Only in the GUI thread.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer or ViewerModel
+    binding : LayerBinding
+        Whose layers to describe.
+    """
+
+    def __init__(self, viewer: Any, binding: LayerBinding) -> None:
+        self._viewer, self._binding = viewer, binding
+        self._enabled, self._was_shown = True, False
+        viewer.dims.events.connect(self.update)
+
+    def close(self) -> None:
+        """Take the words away."""
+        self._viewer.dims.events.disconnect(self.update)
+        self.set_enabled(False)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the words are shown."""
+        return self._enabled
+
+    def set_enabled(self, enabled: bool) -> None:
+        """Show the words, or take them away."""
+        self._enabled = enabled
+        if self._was_shown:
+            self._viewer.canvas.overlays.text.visible = enabled
+        self.update()
+
+    def update(self) -> None:
+        """Say where the sliders stand now."""
+        if not self._enabled:
+            return
+        overlay = self._viewer.canvas.overlays.text
+        text = self.describe()
+        if overlay.text != text and (text or self._was_shown):
+            overlay.text = text
+        if text and not self._was_shown:
+            # Once only: a user who hides it in napari's own menu means it.
+            self._was_shown = True
+            overlay.position, overlay.visible = "top_left", True
+
+    def describe(self) -> str:
+        """Return the coordinates at the sliders, of all layers that are on show."""
+        dims = self._viewer.dims
+        said: dict[int, str] = {}
+        for streamed, layer in self._binding.shown():
+            if not layer.visible:
+                continue
+            for back, name in enumerate(reversed(streamed.axes), 1):
+                axis = dims.ndim - back
+                if name not in streamed.own_axes or axis < 0 or axis in dims.displayed:
+                    continue
+                value = streamed.value_at(name, dims.current_step[axis])
+                if value is not None:
+                    said.setdefault(axis, _say(name, value))
+        return " · ".join(said[axis] for axis in sorted(said))
+
+
+def _say(name: str, value: Coordinate) -> str:
+    """Return one coordinate as a person would write it."""
+    number = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{name[:1].upper()}{name[1:]} {number}"
