@@ -8,7 +8,7 @@ import socket
 import napari
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QLineEdit, QPushButton
+from qtpy.QtWidgets import QLineEdit, QPushButton, QSpinBox
 
 import napari_streaming as ns
 from napari_streaming.transport import runtime
@@ -132,3 +132,13 @@ def test_the_widget_is_in_both_menus(viewer):
     assert "Stream Receiver" in titles
     acquire = [item.command for item in manager.iter_menu("napari/file/acquire")]
     assert "napari-streaming.receiver" in acquire
+
+
+def test_the_policy_can_be_changed_in_the_dock(idle_dock):
+    most, least, layers = idle_dock.findChildren(QSpinBox)
+    most.setValue(200)
+    layers.setValue(3)
+    policy = idle_dock.session.policy
+    assert (policy.min_interval, policy.max_wait, policy.max_layers) == (0.2, 0.2, 3)
+    least.setValue(500)
+    assert idle_dock.session.policy.max_wait == 0.5

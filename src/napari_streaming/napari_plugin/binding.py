@@ -7,6 +7,7 @@ the data is ours, and the contrast limits as long as nobody has touched them.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,14 @@ import pandas as pd
 from napari.layers import Image, Labels, Layer, Points
 from napari.utils.colormaps import ensure_colormap
 
+from napari_streaming.receive.batching import Batcher, BatchingPolicy
 from napari_streaming.receive.catalog import Catalog, StreamedLayer
 
 __all__ = ["LayerBinding"]
 
 logger = logging.getLogger(__name__)
+
+_THUMBNAIL_S = 1.0
 
 
 @dataclass(slots=True)
@@ -30,6 +34,7 @@ class _Bound:
     data: Any
     limits: tuple[float, float] | None = None
     removed: bool = False
+    thumbnail_is_old: bool = False
 
 
 class LayerBinding:
@@ -46,6 +51,8 @@ class LayerBinding:
     def __init__(self, viewer: Any, catalog: Catalog, on_follow: Callable[[bool], None]) -> None:
         self._viewer, self._catalog, self._on_follow = viewer, catalog, on_follow
         self._bound: dict[str, _Bound] = {}
+        self._batcher = Batcher(BatchingPolicy())
+        self._thumbnails_at = 0.0
         self._follow = True
         self._moving = False
         self._layout = self._current_layout()
@@ -66,6 +73,15 @@ class LayerBinding:
                 yield self._catalog[name], bound.layer
 
     @property
+    def policy(self) -> BatchingPolicy:
+        """How often layers are updated."""
+        return self._batcher.policy
+
+    def set_policy(self, policy: BatchingPolicy) -> None:
+        """Update layers as often as this from now on."""
+        self._batcher.set_policy(policy)
+
+    @property
     def follow(self) -> bool:
         """Whether the sliders go to the newest item."""
         return self._follow
@@ -79,20 +95,33 @@ class LayerBinding:
             self._go_to_newest(list(self._catalog.values()))
         self._on_follow(follow)
 
-    def tick(self) -> None:
-        """Bring the viewer up to date."""
-        changed = self._catalog.take_dirty()
+    def tick(self) -> bool:
+        """Bring the viewer up to date, as far as the batching policy has it.
+
+        Returns
+        -------
+        bool
+            Whether anything was to be done.
+        """
+        start = time.monotonic()
+        for streamed in self._catalog.take_dirty():
+            self._batcher.changed(streamed.name, start)
+        changed = [self._catalog[name] for name in self._batcher.due(start)]
+        self._refresh_thumbnails(start)
         if not changed:
-            return
+            return False
         self._moving = True
         try:
             for streamed in changed:
                 self._update(streamed)
             if self._follow:
-                self._go_to_newest(changed)
+                self._go_to_newest(changed[::-1])  # the newest has the last word
         finally:
             self._moving = False
             self._note_layout()
+            end = time.monotonic()
+            self._batcher.took(end - start, end)
+        return True
 
     def _on_step(self) -> None:
         """Stop following when the user moves a slider.
@@ -185,6 +214,7 @@ class LayerBinding:
         if data.is_like(bound.data):
             # The view that the layer holds sees new planes by itself.
             layer.refresh(thumbnail=False, highlight=False, extent=False)
+            bound.thumbnail_is_old = True
         else:
             new_axes = data.ndim != bound.data.ndim
             layer.data = bound.data = data
@@ -193,6 +223,16 @@ class LayerBinding:
                     setattr(layer, name, value)
         if isinstance(layer, Image) and bound.limits == tuple(layer.contrast_limits):
             self._widen(bound, streamed)
+
+    def _refresh_thumbnails(self, now: float) -> None:
+        """Redo thumbnails once a second: one costs more than the plane that it shows."""
+        if now < self._thumbnails_at + _THUMBNAIL_S:
+            return
+        self._thumbnails_at = now
+        for bound in self._bound.values():
+            if bound.thumbnail_is_old and not bound.removed:
+                bound.thumbnail_is_old = False
+                bound.layer.refresh(data_displayed=False, highlight=False, extent=False)
 
     def _widen(self, bound: _Bound, streamed: StreamedLayer) -> None:
         """Follow the range of the data, until the user has set the limits."""

@@ -8,6 +8,7 @@ from psygnal import Signal
 
 from napari_streaming.napari_plugin.binding import LayerBinding
 from napari_streaming.napari_plugin.overlay import DimensionOverlay
+from napari_streaming.receive.batching import BatchingPolicy
 from napari_streaming.receive.receiver import Receiver
 
 __all__ = ["ReceiverSession", "warm_up"]
@@ -25,29 +26,21 @@ class ReceiverSession:
     receiver : Receiver
     overlay : DimensionOverlay
         The words on the canvas.
-    changed : Signal
-        Something but the follow mode may have changed.
     follow_changed : Signal(bool)
         Whether the viewer follows the newest item.
     """
 
-    changed = Signal()
     follow_changed = Signal(bool)
 
     def __init__(self, viewer: Any) -> None:
         self.receiver = Receiver()
         self._binding = LayerBinding(viewer, self.receiver.layers, self.follow_changed.emit)
         self.overlay = DimensionOverlay(viewer, self._binding)
-        self._seen = -1
 
     def tick(self) -> None:
-        """Bring the viewer up to date, if anything came."""
-        version = self.receiver.layers.version
-        if version != self._seen:
-            self._seen = version
-            self._binding.tick()
+        """Bring the viewer up to date."""
+        if self._binding.tick():
             self.overlay.update()
-            self.changed.emit()
 
     @property
     def follow(self) -> bool:
@@ -57,6 +50,15 @@ class ReceiverSession:
     def set_follow(self, follow: bool) -> None:
         """Follow the newest item from now on, or stop to."""
         self._binding.set_follow(follow)
+
+    @property
+    def policy(self) -> BatchingPolicy:
+        """How often layers are updated."""
+        return self._binding.policy
+
+    def set_policy(self, policy: BatchingPolicy) -> None:
+        """Update layers as often as this from now on."""
+        self._binding.set_policy(policy)
 
     def close(self) -> None:
         """Disconnect; the layers stay."""

@@ -18,10 +18,12 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible
 
 from napari_streaming.errors import StreamingError
 from napari_streaming.napari_plugin.session import ReceiverSession, warm_up
 from napari_streaming.uri import DEFAULT_URL, parse_url
+from napari_streaming.widgets.policy import PolicyForm
 from napari_streaming.widgets.stats import LogView, MetricTable, StreamTable
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class ReceiverDock(QWidget):
         self._state.setWordWrap(True)
         self._state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._policy = PolicyForm(self.session.policy, self)
         self._streams = StreamTable(self)
         self._metrics = MetricTable(self)
         self._log = LogView(self)
@@ -121,6 +124,9 @@ class ReceiverDock(QWidget):
         tables.setStretchFactor(1, 1)
         tables.setStretchFactor(2, 2)
         layout.addWidget(tables, 1)
+        updates = QCollapsible("Updates", self)
+        updates.addWidget(self._policy)
+        layout.addWidget(updates)
         self.setMinimumWidth(470)
 
     def _wire(self) -> None:
@@ -132,6 +138,7 @@ class ReceiverDock(QWidget):
         self._stop.clicked.connect(self._shut)
         self._copy.clicked.connect(self._copy_address)
         self._follow.toggled.connect(self.session.set_follow)
+        self._policy.changed.connect(self.session.set_policy)
         self._words.toggled.connect(self.session.overlay.set_enabled)
         self.session.follow_changed.connect(self._show_follow)
         self._timer = QTimer(self)
