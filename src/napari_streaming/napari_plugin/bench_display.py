@@ -1,4 +1,4 @@
-"""How soon what is published stands in a real napari window."""
+"""How soon, how often and how evenly what is published stands in a real napari window."""
 
 from __future__ import annotations
 
@@ -18,27 +18,121 @@ from napari_streaming.receive.catalog import Catalog
 
 __all__ = ["measure"]
 
-_LIMIT_S = 60.0
+_LIMIT_S = 120.0
 _REPEATS = 5
+_LOAD_S = 5.0
+_EARLY, _LATE = 100, 99_900
+
+# Does what the lines on its standard input say, and answers when each was begun.
 _PRODUCER = """
 import sys, time
 import numpy as np
 import napari_streaming as ns
 
-plane = np.random.default_rng(0).integers(1000, 4000, (2048, 2048)).astype("uint16")
-planes = [plane + np.uint16(i) for i in range(50)]
+big = np.random.default_rng(0).integers(1000, 4000, (2048, 2048)).astype("uint16")
+small = np.random.default_rng(0).integers(0, 255, (64, 64)).astype("uint8")
+planes = [big + np.uint16(i) for i in range(50)]
 with ns.Publisher(sys.argv[1]) as pub:
     pub.status("info", "ready")
     assert pub.flush(30)
-    for name in sys.stdin:
+    for line in sys.stdin:
+        what, name, first, count = line.split()
+        first, count = int(first), int(count)
         start = time.time()
-        for i in range(50):
-            pub.image(name.strip(), planes[i], at={"t": i})
-            if name.startswith("first"):
-                break
-        print(start, flush=True)
-        assert pub.flush(30)
+        if what == "big":
+            for t in range(first, first + count):
+                pub.image(name, planes[t % 50], at={"t": t})
+        elif what == "small":
+            for t in range(first, first + count):
+                pub.image(name, small, at={"t": t})
+                if t % 1000 == 999:
+                    pub.flush(30)  # so that none is given up
+        elif what == "flat-out":
+            t = 0
+            while time.time() < start + count:
+                pub.image(name, planes[t % 50], at={"t": t % 20})
+                t += 1
+        elif what == "metrics":
+            for t in range(count):
+                pub.metric(name, t, step=t)
+        print(start, time.time(), flush=True)
+        pub.flush(30)
 """
+
+
+class _Bench:
+    """A window, and a producer in a process of its own that does what it is told."""
+
+    def __init__(self) -> None:
+        self.viewer, self._dock = open_window(
+            "tcp://127.0.0.1:0?listen", title="napari-streaming bench"
+        )
+        self.streams: Catalog = self._dock.session.receiver.layers
+        self._producer = subprocess.Popen(
+            [sys.executable, "-c", _PRODUCER, self._dock.session.receiver.urls[0]],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.longest_stall = 0.0
+        self._last_turn = time.monotonic()
+        self.wait(lambda: any(line.text == "ready" for line in self.streams.log))
+        self.rest(1.0)  # the window's own warm-up
+
+    def close(self) -> None:
+        """End the producer and close the window."""
+        self._producer.kill()
+        self._producer.communicate()
+        self.viewer.close()
+
+    def tell(self, what: str, name: str, first: int = 0, count: int = 1) -> None:
+        """Have something published."""
+        assert self._producer.stdin is not None
+        self._producer.stdin.write(f"{what} {name} {first} {count}\n")
+        self._producer.stdin.flush()
+
+    def begun_and_ended(self) -> tuple[float, float]:
+        """Return when the producer began, and ended, the oldest thing not asked for yet."""
+        assert self._producer.stdout is not None
+        begun, ended = self._producer.stdout.readline().split()
+        return float(begun), float(ended)
+
+    def seconds_until(self, done: Callable[[], object]) -> float:
+        """Return the seconds from the producer's call until a condition holds."""
+        self.wait(done)
+        end = time.time()
+        return end - self.begun_and_ended()[0]
+
+    def shown(self, name: str) -> int:
+        """Return how many items of a layer napari has been given."""
+        return self.streams[name].stats().shown if name in self.streams else 0
+
+    def wait(self, condition: Callable[[], object]) -> None:
+        """Let Qt run until a condition holds, and note its longest pause."""
+        deadline = time.monotonic() + _LIMIT_S
+        self._last_turn = time.monotonic()
+        while not condition():
+            if time.monotonic() > deadline:
+                raise StreamingError(f"nothing came to the window within {_LIMIT_S:g} s")
+            QApplication.processEvents()
+            now = time.monotonic()
+            self.longest_stall = max(self.longest_stall, now - self._last_turn)
+            self._last_turn = now
+            time.sleep(0.001)
+
+    def rest(self, seconds: float) -> None:
+        """Let Qt run for a while."""
+        end = time.monotonic() + seconds
+        self.wait(lambda: time.monotonic() > end)
+
+    def canvas(self) -> np.ndarray:
+        """Return the canvas as it is drawn now, colours only."""
+        picture: np.ndarray = self.viewer.screenshot(canvas_only=True, flash=False)
+        return picture[..., :3]
+
+    def is_drawn(self) -> bool:
+        """Whether the canvas shows a plane."""
+        return bool(self.viewer.layers) and bool(self.canvas().max() > 100)
 
 
 def measure() -> dict[str, Any]:
@@ -49,78 +143,119 @@ def measure() -> dict[str, Any]:
     dict
         ``first_pixel_ms``: from the call in another process to a picture of the canvas that
         shows it, in milliseconds; the window is up and the connection made.
+        ``add_image_ms``: what napari alone takes for the same plane, without any stream.
         ``fifty_planes_s``: from the first of 50 calls, one a 2048×2048 uint16 plane, until
-        napari has been given all of them, in seconds. Each with its median and range.
+        napari has been given all of them, in seconds.
+        ``flatness``: the median seconds from call to layer of planes 99 900 to 100 000 over
+        that of planes 100 to 200, 64×64 uint8.
+        ``hz_under_load``: updates of the layer a second while 2048×2048 planes come as fast
+        as they can, and ``stall_ms``, the longest pause of the user interface meanwhile.
+        ``metrics_per_s``: values a second from the calls to the viewer's graphs, and
+        ``metrics_stall_ms``.
 
     Raises
     ------
     StreamingError
         Nothing came.
     """
-    viewer, dock = open_window("tcp://127.0.0.1:0?listen", title="napari-streaming bench")
-    streams = dock.session.receiver.layers
-    producer = subprocess.Popen(
-        [sys.executable, "-c", _PRODUCER, dock.session.receiver.urls[0]],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert producer.stdin is not None and producer.stdout is not None
-
-    def publish(name: str, done: Callable[[], object]) -> float:
-        """Return the seconds from the call until a condition holds."""
-        assert producer.stdin is not None and producer.stdout is not None
-        producer.stdin.write(f"{name}\n")
-        producer.stdin.flush()
-        _wait(done)
-        end = time.time()
-        return end - float(producer.stdout.readline())
-
-    def drawn() -> bool:
-        return bool(viewer.layers) and _canvas(viewer).max() > 100
-
+    bench = _Bench()
     try:
-        _wait(lambda: any(line.text == "ready" for line in streams.log))
-        _wait_for(1.0)  # the window's own warm-up
-        first, fifty = [], []
-        for i in range(_REPEATS):
-            first.append(publish(f"first {i}", drawn))
-            viewer.layers.clear()
-            fifty.append(publish(f"fifty {i}", partial(_has_shown, streams, f"fifty {i}", 50)))
-            viewer.layers.clear()
+        return (
+            _first_pixels(bench)
+            | {"fifty_planes_s": _spread([_fifty(bench, i) for i in range(_REPEATS)])}
+            | _under_load(bench)
+            | _metrics(bench)
+            | {"flatness": _flatness(bench)}
+        )
     finally:
-        producer.kill()
-        producer.communicate()
-        viewer.close()
-    return {
-        "first_pixel_ms": _spread([1e3 * seconds for seconds in first]),
-        "fifty_planes_s": _spread(fifty),
-    }
+        bench.close()
 
 
-def _has_shown(streams: Catalog, name: str, count: int) -> bool:
-    return name in streams and streams[name].stats().shown == count
+def _first_pixels(bench: _Bench) -> dict[str, Any]:
+    """Measure a first plane through the stream and without it, in turns."""
+    ours, alone = [], []
+    plane = np.random.default_rng(0).integers(1000, 4000, (1, 2048, 2048)).astype("uint16")
+    for i in range(_REPEATS):
+        bench.tell("big", f"first-{i}")
+        ours.append(1e3 * bench.seconds_until(bench.is_drawn))
+        bench.viewer.layers.clear()
+        bench.rest(0.3)
+        start = time.time()
+        bench.viewer.add_image(plane, contrast_limits=(0, 4000))
+        bench.wait(bench.is_drawn)
+        alone.append(1e3 * (time.time() - start))
+        bench.viewer.layers.clear()
+        bench.rest(0.3)
+    return {"first_pixel_ms": _spread(ours), "add_image_ms": _spread(alone)}
 
 
-def _canvas(viewer: Any) -> np.ndarray:
-    """Return the canvas as it is drawn now, colours only."""
-    picture: np.ndarray = viewer.screenshot(canvas_only=True, flash=False)
-    return picture[..., :3]
+def _fifty(bench: _Bench, i: int) -> float:
+    name = f"fifty-{i}"
+    bench.tell("big", name, count=50)
+    seconds = bench.seconds_until(lambda: bench.shown(name) == 50)
+    bench.viewer.layers.clear()
+    return seconds
+
+
+def _under_load(bench: _Bench) -> dict[str, Any]:
+    updates = [0]
+
+    def count() -> None:
+        updates[0] += 1
+
+    bench.tell("flat-out", "load", count=int(_LOAD_S))
+    bench.wait(lambda: "load" in bench.viewer.layers)
+    bench.viewer.layers["load"].events.set_data.connect(count)
+    bench.rest(0.5)
+    updates[0], bench.longest_stall = 0, 0.0
+    start = time.monotonic()
+    bench.rest(_LOAD_S - 2.0)
+    rate, stall = updates[0] / (time.monotonic() - start), bench.longest_stall
+    bench.begun_and_ended()
+    bench.viewer.layers.clear()
+    bench.rest(0.5)
+    return {"hz_under_load": rate, "stall_ms": 1e3 * stall}
+
+
+def _metrics(bench: _Bench) -> dict[str, Any]:
+    count = 200_000
+    bench.longest_stall = 0.0
+    bench.tell("metrics", "energy", count=count)
+
+    def all_came() -> bool:
+        series = bench.streams.metrics.get("energy")
+        return series is not None and bool(series.values) and series.values[-1] == count - 1
+
+    seconds = bench.seconds_until(all_came)
+    came = len(bench.streams.metrics["energy"].values)
+    return {"metrics_per_s": came / seconds, "metrics_stall_ms": 1e3 * bench.longest_stall}
+
+
+def _flatness(bench: _Bench) -> float:
+    name = "flat"
+
+    def up_to(count: int) -> None:
+        bench.tell("small", name, bench.shown(name), count - bench.shown(name))
+        bench.wait(lambda: bench.shown(name) >= count)
+        bench.begun_and_ended()
+
+    def median() -> float:
+        spent = []
+        for _ in range(100):
+            now = bench.shown(name)
+            bench.tell("small", name, now)
+            spent.append(bench.seconds_until(partial(_grew, bench, name, now)))
+        return float(np.median(spent))
+
+    up_to(_EARLY)
+    early = median()
+    up_to(_LATE)
+    return median() / early
+
+
+def _grew(bench: _Bench, name: str, before: int) -> bool:
+    return bench.shown(name) > before
 
 
 def _spread(values: list[float]) -> dict[str, float]:
     return {"median": float(np.median(values)), "min": min(values), "max": max(values)}
-
-
-def _wait(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + _LIMIT_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise StreamingError(f"nothing came to the window within {_LIMIT_S:g} s")
-        QApplication.processEvents()
-        time.sleep(0.001)
-
-
-def _wait_for(seconds: float) -> None:
-    end = time.monotonic() + seconds
-    _wait(lambda: time.monotonic() > end)

@@ -23,12 +23,18 @@ class DimensionOverlay:
     def __init__(self, viewer: Any, binding: LayerBinding) -> None:
         self._viewer, self._binding = viewer, binding
         self._enabled, self._was_shown = True, False
-        viewer.dims.events.connect(self.update)
+        for event in self._events():
+            event.connect(self.update)
 
     def close(self) -> None:
         """Take the words away."""
-        self._viewer.dims.events.disconnect(self.update)
+        for event in self._events():
+            event.disconnect(self.update)
         self.set_enabled(False)
+
+    def _events(self) -> tuple[Any, ...]:
+        events = self._viewer.dims.events
+        return events.current_step, events.order, events.ndisplay
 
     @property
     def enabled(self) -> bool:

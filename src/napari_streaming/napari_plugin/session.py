@@ -68,7 +68,7 @@ class ReceiverSession:
 
 
 def warm_up(viewer: Any) -> None:
-    """Pay for napari's first image now: 0.6 s that the first plane would wait for.
+    """Pay for napari's first image now: a second that the first plane would wait for.
 
     Parameters
     ----------
@@ -77,6 +77,12 @@ def warm_up(viewer: Any) -> None:
     """
     import numpy as np
 
-    if not viewer.layers:
-        layer = viewer.add_image(np.zeros((2, 8, 8), np.uint16), name="napari-streaming")
-        viewer.layers.remove(layer)
+    if viewer.layers:
+        return
+    overlay = viewer.canvas.overlays.text
+    was_visible, text = overlay.visible, overlay.text
+    layer = viewer.add_image(np.zeros((2, 8, 8), np.uint16), name="napari-streaming")
+    overlay.text, overlay.visible = "T 0", True
+    viewer.screenshot(canvas_only=True, flash=False)  # the shaders and the font, too
+    viewer.layers.remove(layer)
+    overlay.text, overlay.visible = text, was_visible
