@@ -113,12 +113,12 @@ def _demo(
 
 @app.command("bench")
 def _bench(
-    name: Annotated[str, typer.Argument(help="What to measure: local.")],
+    name: Annotated[str, typer.Argument(help="What to measure: local or display.")],
     json: Annotated[
         str, typer.Option(help="File for the numbers; - for the standard output.", metavar="FILE")
     ] = "-",
 ) -> None:
     """Measure how fast streaming is on this machine."""
-    from napari_streaming.bench import run
+    from napari_streaming.cli.bench import bench
 
-    run(name, json)
+    bench(name, json)

@@ -1,0 +1,35 @@
+"""``napari-streaming bench``: what is fast on this machine, and what is not."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+from napari_streaming.bench import report, run
+from napari_streaming.cli.screen import has_screen, virtual_screen
+
+__all__ = ["bench"]
+
+
+def bench(name: str, json: str) -> None:
+    """Run a benchmark and write its numbers.
+
+    Parameters
+    ----------
+    name : str
+        ``local`` needs no window, ``display`` opens napari (on a virtual screen where there
+        is none).
+    json : str
+        A file, or ``-``.
+
+    Raises
+    ------
+    StreamingError
+        There is no such benchmark, or it cannot run here.
+    """
+    if name != "display":
+        run(name, json)
+        return
+    with nullcontext() if has_screen() else virtual_screen():
+        from napari_streaming.napari_plugin.bench_display import measure
+
+        report(measure(), json)
