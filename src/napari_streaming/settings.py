@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["PublisherSettings", "ReceiverSettings"]
 
 MIB = 1024 * 1024
+
+
+def _quarter_of_memory() -> int:
+    import psutil  # 10 ms: only who receives pays
+
+    return int(psutil.virtual_memory().total) // 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +42,12 @@ class ReceiverSettings:
         Bytes that one publisher may have under way to us: what it sends before the
         first acknowledgement comes back, and the most a frozen viewer pins.
     warm : int
-        Bytes of plane memory that are faulted in ahead of need.
+        Bytes of plane memory that are faulted in ahead of need; at most `budget`.
+    budget : int
+        Bytes that the planes of all layers may take in memory, by default a quarter of
+        what the machine has. The rest waits on disk, compressed, until it is looked at.
     """
 
     window: int = 128 * MIB
     warm: int = 256 * MIB
+    budget: int = field(default_factory=_quarter_of_memory)

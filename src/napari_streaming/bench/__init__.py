@@ -12,12 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from napari_streaming.bench.local import measure
 from napari_streaming.errors import DataError
 
-__all__ = ["run"]
+__all__ = ["report", "run"]
 
-_BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {"local": measure}
+
+def _local() -> dict[str, Any]:
+    from napari_streaming.bench.local import measure
+
+    return measure()
+
+
+_BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {"local": _local}
 
 
 def run(name: str, json_path: str) -> None:
@@ -33,18 +39,33 @@ def run(name: str, json_path: str) -> None:
     Raises
     ------
     DataError
-        There is no benchmark of this name.
+        There is no benchmark of this name, or no folder for the file.
     """
     benchmark = _BENCHMARKS.get(name)
     if benchmark is None:
         raise DataError(f"no benchmark {name!r}; there are: {', '.join(_BENCHMARKS)}")
-    result = {**benchmark(), "machine": _machine()}
+    if json_path != "-" and not Path(json_path).parent.is_dir():
+        raise DataError(f"{json_path}: there is no such folder")
+    report(benchmark(), json_path)
+
+
+def report(result: Mapping[str, Any], json_path: str) -> None:
+    """Print the numbers of a benchmark, and write them with the machine's description.
+
+    Parameters
+    ----------
+    result : mapping
+        Numbers, or mappings of names to numbers, by quantity.
+    json_path : str
+        As for :func:`run`.
+    """
+    result = {**result, "machine": _machine()}
+    print(_table(result), file=sys.stderr if json_path == "-" else sys.stdout)
     text = json.dumps(result, indent=2) + "\n"
     if json_path == "-":
         sys.stdout.write(text)
     else:
         Path(json_path).write_text(text)
-    print(_table(result), file=sys.stderr if json_path == "-" else sys.stdout)
 
 
 def _machine() -> dict[str, Any]:

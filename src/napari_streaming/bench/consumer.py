@@ -6,22 +6,15 @@ prints how many items came and how many did not.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from types import TracebackType
 
 import psutil
+from msgspec import structs
 
 from napari_streaming.errors import StreamingError
-from napari_streaming.receive.arena import Arena
-from napari_streaming.receive.catalog import Catalog
 from napari_streaming.receive.receiver import Receiver
-from napari_streaming.receive.source import Source
-from napari_streaming.settings import ReceiverSettings
-from napari_streaming.transport.runtime import new_token
-from napari_streaming.uri import parse_url
-from napari_streaming.wire.messages import Peer
 
 __all__ = ["Consumer"]
 
@@ -86,33 +79,15 @@ class Consumer:
         self._process.communicate()
 
 
-def _receive(url: str) -> Catalog:
-    with Receiver(url) as receiver:
-        print(*receiver.urls, flush=True)
+def _consume(url: str, *, inline: bool) -> None:
+    with Receiver() as receiver:
+        if inline:  # on another machine, that is: there, shared memory is not offered
+            receiver._me = structs.replace(receiver._me, host="elsewhere")
+        print(receiver.open(url), flush=True)
         sys.stdin.read()
-        return receiver.layers
-
-
-def _receive_inline(url: str) -> Catalog:
-    """Receive like a Receiver on another machine, which is not offered shared memory."""
-    settings, catalog = ReceiverSettings(), Catalog()
-    me = Peer(
-        role="view",
-        program="consumer",
-        software="napari-streaming",
-        host="elsewhere",
-        pid=os.getpid(),
-        run=new_token(),
-        window=settings.window,
-    )
-    source = Source(parse_url(url), me, catalog, Arena(settings.warm))
-    print(source.url.shareable(), flush=True)
-    sys.stdin.read()
-    source.close()
-    return catalog
+        stats = [layer.stats() for layer in receiver.layers.values()]
+        print(sum(layer.received for layer in stats), sum(layer.dropped for layer in stats))
 
 
 if __name__ == "__main__":
-    layers = (_receive_inline if _INLINE in sys.argv else _receive)(sys.argv[1])
-    stats = [layer.stats() for layer in layers.values()]
-    print(sum(s.received for s in stats), sum(s.dropped for s in stats))
+    _consume(sys.argv[1], inline=_INLINE in sys.argv)

@@ -51,7 +51,7 @@ class Effort:
     pairs: int = 400
     pace: float = 0.01
     planes: int = 800
-    under_way: int = 8
+    under_way: int = 4
 
 
 class _Bench:
@@ -83,25 +83,28 @@ class _Bench:
         publisher.image("plane", self.plane)
         return time.perf_counter() - start
 
-    def publish_allocated(self, publisher: Publisher) -> float:
-        """Compute into memory of the publisher's; return the seconds that did not take."""
+    def publish_allocated(self, publisher: Publisher) -> tuple[float, float]:
+        """Compute into memory of the publisher's; return what publishing and lending took."""
         start = time.perf_counter()
         with publisher.allocate(self.plane.shape, self.plane.dtype) as plane:
             lent = time.perf_counter()
             np.copyto(plane, self.plane)
             filled = time.perf_counter()
             publisher.image("plane", plane)
-        return time.perf_counter() - filled + lent - start
+            published = time.perf_counter()
+        returned = time.perf_counter()
+        return published - filled, lent - start + returned - published
 
-    def in_turn(self, *calls: Callable[[], float]) -> list[np.ndarray]:
-        """Return the times of calls that take turns at a steady pace."""
-        times = np.empty((self.effort.pairs, len(calls)))
+    def in_turn(self, *calls: Callable[[], Any]) -> list[np.ndarray]:
+        """Return what calls return that take turns at a steady pace."""
+        times: list[list[Any]] = [[] for _ in calls]
         due = time.perf_counter()
-        for row, column in np.ndindex(*times.shape):
-            due += self.effort.pace
-            time.sleep(max(0.0, due - time.perf_counter()))
-            times[row, column] = calls[column]()
-        return list(times.T)
+        for _ in range(self.effort.pairs):
+            for call, spent in zip(calls, times, strict=True):
+                due += self.effort.pace
+                time.sleep(max(0.0, due - time.perf_counter()))
+                spent.append(call())
+        return [np.array(spent) for spent in times]
 
     def warm(self, publisher: Publisher) -> None:
         """Publish until a consumer is there and memory is touched everywhere it will be."""
@@ -130,7 +133,10 @@ def measure(effort: Effort | None = None) -> dict[str, Any]:
             The memcpy beside the first of these, and its own quantiles by its median: how
             noisy the machine was.
         ``allocated_us``
-            Lending memory, publishing it and taking it back, without the computing.
+            `Publisher.image` of an array that was computed into memory from
+            `Publisher.allocate`.
+        ``allocate_us``
+            Lending that memory and taking it back, without the computing.
         ``dropped_frozen``
             Planes that were given up for newer ones while the consumer was frozen.
         ``shm_gb_s``, ``ipc_gb_s``, ``tcp_gb_s``
@@ -182,7 +188,8 @@ def _calls(bench: _Bench) -> dict[str, Any]:
         "memcpy_ms": float(np.median(memcpy)) * 1e3,
         "memcpy_spread": _quantiles(memcpy / np.median(memcpy)),
         "publish_over_memcpy": _quantiles(publish / np.median(memcpy)),
-        "allocated_us": _quantiles(allocated * 1e6),
+        "allocated_us": _quantiles(allocated[:, 0] * 1e6),
+        "allocate_us": _quantiles(allocated[:, 1] * 1e6),
     }
 
 

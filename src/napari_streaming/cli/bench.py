@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
-from napari_streaming.bench import report, run
+from napari_streaming import bench as benchmarks
 from napari_streaming.cli.screen import has_screen, virtual_screen
 
 __all__ = ["bench"]
@@ -27,9 +27,9 @@ def bench(name: str, json: str) -> None:
         There is no such benchmark, or it cannot run here.
     """
     if name != "display":
-        run(name, json)
+        benchmarks.run(name, json)
         return
     with nullcontext() if has_screen() else virtual_screen():
         from napari_streaming.napari_plugin.bench_display import measure
 
-        report(measure(), json)
+        benchmarks.report(measure(), json)

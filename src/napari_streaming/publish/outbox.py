@@ -132,6 +132,14 @@ class Outbox:
             waiting = self._messages or self._metrics or self._parcels or self._last or self._drops
             return not (waiting or len(self._items) or len(self._notes))
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether nothing can be sent before the viewer acknowledges something."""
+        with self._lock:
+            if not self._parcels or self._messages or self._metrics:
+                return False
+            return not self._items.admits(self._parcels[0].nbytes)
+
     def drop_superseded(self, *, in_pool: bool = False) -> bool:
         """Give up the oldest parcel that a newer one of its stream waits behind.
 
@@ -264,11 +272,6 @@ class Outbox:
             Where to.
         window : int
             Bytes of items that may be under way.
-
-        Raises
-        ------
-        ConnectionError
-            The viewer is gone.
         """
         with self._lock:
             self._items.limit = window
@@ -279,7 +282,8 @@ class Outbox:
     def _send_next(self, link: Link) -> bool:
         """Send one message or parcel if one may go now; return whether it went."""
         with self._lock:
-            self._collect_metrics()
+            if not self._messages:  # else they go on gathering, which is bounded
+                self._collect_metrics()
             if self._messages:
                 return self._send_message(link, self._messages[0])
             if self._parcels:

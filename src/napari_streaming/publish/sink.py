@@ -112,8 +112,11 @@ class Sink:
         return len(self._outboxes)
 
     def wake(self) -> None:
-        """Have the queued things sent."""
-        self._channel.wake()
+        """Have the queued things sent, where any may go: a turn costs the producer time."""
+        with self._lock:
+            outboxes = list(self._outboxes.values())
+        if not all(outbox.is_stuck for outbox in outboxes):
+            self._channel.wake()
 
     def close(self, timeout: float) -> None:
         """Stop, whatever the viewers do."""
@@ -180,7 +183,4 @@ class Sink:
         self._leaving = [outbox for outbox in self._leaving if not outbox.leave_limbo()]
         window = self._source.window_share()
         for link, outbox in list(self._outboxes.items()):
-            try:
-                outbox.send(link, min(window, link.peer.window))
-            except ConnectionError as error:
-                self._channel.lose(link, str(error))
+            outbox.send(link, min(window, link.peer.window))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import threading
 import weakref
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,8 @@ __all__ = ["Arena"]
 
 _REGION = 256 * 1024 * 1024
 
+_Region: TypeAlias = tuple[Blocks, mmap.mmap]  # which cuts, and what it cuts
+
 
 class Arena:
     """Hands out arrays in memory that is touched ahead of need. Thread-safe.
@@ -23,11 +25,19 @@ class Arena:
     ----------
     warm : int
         Bytes to touch at once.
+    size : int
+        Bytes that will be needed at most, as far as is known: addresses are set aside for
+        them, not memory. What exceeds them costs a thread for each 256 MiB.
     """
 
-    def __init__(self, warm: int = 0) -> None:
+    def __init__(self, warm: int = 0, size: int = _REGION) -> None:
         self._lock = threading.Lock()
-        self._regions = [_region(max(_REGION, warm), warm)]
+        try:
+            first = _region(max(_REGION, size, warm), warm)
+        except MemoryError:  # addresses are rationed here
+            first = _region(_REGION, min(warm, _REGION))
+        self._regions = [first]
+        self._leases: dict[int, _Lease] = {}
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
         """Return an array, not cleared; its memory comes back once no view of it is left.
@@ -41,31 +51,53 @@ class Arena:
         if nbytes == 0:
             return np.empty(shape, dtype)
         with self._lock:
-            blocks, offset = self._find(nbytes)
+            (blocks, memory), offset = self._find(nbytes)
         # numpy lets the views of an array keep its base alive instead of the array itself,
-        # unless the base is no array: so this one outlives all of its views.
-        array = np.ndarray(shape, dtype, blocks.memory.data[offset : offset + nbytes])
-        weakref.finalize(array, blocks.give_back, offset, nbytes).atexit = False
+        # unless the base is no array: so this one outlives all of its views. It must be the
+        # mmap: numpy looks through a memoryview of an array.
+        array = np.ndarray(shape, dtype, memory, offset)
+        lease = _Lease(array, _give_back)
+        lease.blocks, lease.offset, lease.nbytes = blocks, offset, nbytes
+        lease.others = self._leases
+        self._leases[id(lease)] = lease
         return array
 
-    def _find(self, nbytes: int) -> tuple[Blocks, int]:
-        for blocks in self._regions:
-            offset = blocks.allocate(nbytes)
+    def _find(self, nbytes: int) -> tuple[_Region, int]:
+        for region in self._regions:
+            offset = region[0].allocate(nbytes)
             if offset is not None:
-                return blocks, offset
-        self._regions = [blocks for blocks in self._regions if blocks.in_use]
-        blocks = _region(max(_REGION, nbytes), 0)
-        self._regions.append(blocks)
-        offset = blocks.allocate(nbytes)
+                return region, offset
+        first, *more = self._regions
+        self._regions = [first, *(region for region in more if region[0].in_use)]
+        region = _region(max(_REGION, nbytes), 0)
+        self._regions.append(region)
+        offset = region[0].allocate(nbytes)
         assert offset is not None
-        return blocks, offset
+        return region, offset
 
 
-def _region(size: int, warm: int) -> Blocks:
+class _Lease(weakref.ref[np.ndarray]):
+    """What is to be given back with an array; a tenth of what a `weakref.finalize` takes."""
+
+    __slots__ = ("blocks", "nbytes", "offset", "others")
+
+    blocks: Blocks
+    offset: int
+    nbytes: int
+    others: dict[int, _Lease]
+
+
+def _give_back(lease: weakref.ref[np.ndarray]) -> None:
+    assert isinstance(lease, _Lease)
+    del lease.others[id(lease)]
+    lease.blocks.give_back(lease.offset, lease.nbytes)
+
+
+def _region(size: int, warm: int) -> _Region:
     try:
         memory = mmap.mmap(-1, whole_pages(size))
     except OSError as error:
         raise MemoryError(f"no {size} bytes for planes: {error}") from None
     if hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)
-    return Blocks(np.frombuffer(memory, np.uint8), ahead=warm)
+    return Blocks(np.frombuffer(memory, np.uint8), ahead=warm), memory

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,10 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.counters import LayerCounters, LayerStats
 from napari_streaming.receive.placement import Axes
+from napari_streaming.receive.plane_memory import PlaneMemory
 from napari_streaming.receive.plane_stack import PlaneStack, StackView
 from napari_streaming.receive.point_store import PointStore
+from napari_streaming.settings import ReceiverSettings
 from napari_streaming.wire.messages import Coordinate, Declare, LayerKind, Metric, Status
 
 __all__ = ["Catalog", "LogLine", "MetricSeries", "StreamedLayer"]
@@ -53,14 +57,21 @@ class StreamedLayer:
     counters : LayerCounters
     """
 
-    def __init__(self, name: str, declare: Declare, axes: Axes, lock: threading.Condition) -> None:
+    def __init__(
+        self,
+        name: str,
+        declare: Declare,
+        axes: Axes,
+        memory: PlaneMemory,
+        lock: threading.Condition,
+    ) -> None:
         self.name, self.declare, self.counters = name, declare, LayerCounters()
         self._axes, self._lock = axes, lock
         self._own: set[str] = set()
         self._latest: dict[str, Coordinate] = {}
         self._range: tuple[float, float] | None = None
         self._discarded = False
-        self._planes = PlaneStack(declare.shape, np.dtype(declare.dtype))
+        self._planes = PlaneStack(declare.shape, np.dtype(declare.dtype), memory)
         self._points = PointStore(len(declare.axes), tuple(declare.features))
 
     def discard(self) -> None:
@@ -152,6 +163,7 @@ class StreamedLayer:
         """
         follows = self.kind == "image" and not self.declare.rgb
         limits = _range_of(plane) if follows else None
+        self._planes.make_room()  # not with the lock held: it may wait for the disk
         with self._lock:
             if self._discarded:
                 return False
@@ -187,13 +199,20 @@ class StreamedLayer:
 class Catalog(Mapping[str, StreamedLayer]):
     """The layers by name, the metrics and the log. Safe in any thread.
 
+    Parameters
+    ----------
+    arena : Arena, optional
+        Where planes are read back to, if they went to the disk.
+    budget : int, optional
+        Bytes of planes in memory; by default as :class:`ReceiverSettings` has it.
+
     Attributes
     ----------
     metrics : dict of str to MetricSeries
     log : deque of LogLine
     """
 
-    def __init__(self) -> None:
+    def __init__(self, arena: Arena | None = None, budget: int | None = None) -> None:
         self.metrics: dict[str, MetricSeries] = {}
         self.log: deque[LogLine] = deque(maxlen=_MAX_LOG)
         self._changed = threading.Condition(threading.RLock())
@@ -201,6 +220,14 @@ class Catalog(Mapping[str, StreamedLayer]):
         self._axes = Axes()
         self._layers: dict[str, StreamedLayer] = {}
         self._dirty: dict[str, StreamedLayer] = {}
+        itself = weakref.ref(self)  # so that all planes go as soon as the catalog goes
+
+        def warn(text: str) -> None:
+            if (catalog := itself()) is not None:
+                catalog.say("warning", text)
+
+        budget = ReceiverSettings().budget if budget is None else budget
+        self._memory = PlaneMemory(budget, arena or Arena(), warn)
 
     def __getitem__(self, name: str) -> StreamedLayer:
         return self._layers[name]
@@ -222,7 +249,7 @@ class Catalog(Mapping[str, StreamedLayer]):
                 name = f"{declare.name} [{revision}]"
             if revision > 1:
                 self.say("info", f"{declare.name!r} changed its structure: shown as {name!r}")
-            layer = StreamedLayer(name, declare, self._axes, self._changed)
+            layer = StreamedLayer(name, declare, self._axes, self._memory, self._changed)
             self._layers[name] = layer
         return layer
 

@@ -2,7 +2,8 @@
 
 A :class:`PlaneStack` holds the planes and never copies them again. A :class:`StackView` is
 what others see of it: an array-like of fixed shape that can be sliced without reading, and
-reads exactly the planes it is asked for. Planes that have not come read as zeros.
+reads exactly the planes it is asked for. Planes that are missing read as zeros: those that
+have not come, and those that were lost because neither memory nor disk had room.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from napari_streaming.receive.placement import AxisView
+from napari_streaming.receive.plane_memory import Plane, PlaneMemory
 from napari_streaming.wire.messages import Coordinate
 
 __all__ = ["PlaneStack", "StackView"]
 
-Key: TypeAlias = frozenset[tuple[str, Coordinate]]
+Names: TypeAlias = tuple[str, ...]
+Values: TypeAlias = tuple[Coordinate, ...]
 Selector: TypeAlias = int | range
 
 
@@ -32,41 +35,75 @@ class PlaneStack:
         Of each plane.
     dtype : dtype
         Of each plane.
+    memory : PlaneMemory
+        Which holds the planes of all stacks.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], memory: PlaneMemory) -> None:
         self.shape, self.dtype = shape, dtype
-        self._planes: dict[Key, np.ndarray] = {}
-        self._dimensions: tuple[frozenset[str], ...] = ()
+        self._memory, self._home = memory, memory.home(shape, dtype)
+        # By the names of their coordinates, most names first: a plane that says more about
+        # where it belongs wins. Replaced as a whole, since others read it meanwhile.
+        self._planes: tuple[tuple[Names, dict[Values, Plane]], ...] = ()
+        self._newest: Plane | None = None
 
     def __len__(self) -> int:
-        return len(self._planes)
+        return sum(len(planes) for _, planes in self._planes)
 
     def clear(self) -> None:
         """Let go of everything."""
-        self._planes.clear()
+        gone, self._planes, self._newest = self._planes, (), None
+        for _, planes in gone:
+            self._memory.forget(planes.values())
 
-    def put(self, at: dict[str, Coordinate], plane: np.ndarray) -> None:
+    def make_room(self) -> None:
+        """Make room for one more plane; where the disk is slow, this waits a bounded time."""
+        self._memory.make_room(math.prod(self.shape) * self.dtype.itemsize)
+
+    def put(self, at: dict[str, Coordinate], array: np.ndarray) -> None:
         """Add or replace a plane. The stack owns it: nobody can write to it any more."""
-        plane.flags.writeable = False
-        names = frozenset(at)
-        if names not in self._dimensions:
-            # Most specific first: a plane that says more about where it belongs wins.
-            known = (*self._dimensions, names)
-            self._dimensions = tuple(sorted(known, key=len, reverse=True))
-        self._planes[frozenset(at.items())] = plane
+        array.flags.writeable = False
+        plane = Plane(array, self._home)
+        names = tuple(sorted(at))
+        planes, values = self._planes_with(names), tuple(at[name] for name in names)
+        replaced, planes[values] = planes.get(values), plane
+        self._memory.add(plane, self._newest, replaced)
+        self._newest = plane
 
     def get(self, at: dict[str, Coordinate]) -> np.ndarray | None:
-        """Return the plane at coordinates.
+        """Return the plane at coordinates, read back from the disk if it is there.
 
         A plane that came without some of them stands at each of their values.
         """
-        for names in self._dimensions:
-            if names <= at.keys():
-                plane = self._planes.get(frozenset((name, at[name]) for name in names))
+        plane = self._find(at)
+        while plane is not None:
+            array = self._memory.read(plane)
+            was, plane = plane, self._find(at)
+            if array is not None or plane is was:
+                return array
+        return None
+
+    def has(self, at: dict[str, Coordinate]) -> bool:
+        """Whether there is a plane at coordinates: it came, and it was not lost."""
+        plane = self._find(at)
+        return plane is not None and not plane.is_lost
+
+    def _find(self, at: dict[str, Coordinate]) -> Plane | None:
+        for names, planes in self._planes:
+            if all(name in at for name in names):
+                plane = planes.get(tuple(at[name] for name in names))
                 if plane is not None:
                     return plane
         return None
+
+    def _planes_with(self, names: Names) -> dict[Values, Plane]:
+        for known, planes in self._planes:
+            if known == names:
+                return planes
+        fresh: dict[Values, Plane] = {}
+        every = (*self._planes, (names, fresh))
+        self._planes = tuple(sorted(every, key=lambda entry: len(entry[0]), reverse=True))
+        return fresh
 
 
 class StackView:
@@ -130,6 +167,31 @@ class StackView:
         same = all(a.values is b.values and a.length == b.length for a, b in pairs)
         return same and other._stack is self._stack
 
+    def is_present(self, position: Sequence[int]) -> bool:
+        """Whether there is a plane at a position along the stack axes that are left.
+
+        Parameters
+        ----------
+        position : sequence of int
+            As for indexing, without the axes of the plane.
+
+        Raises
+        ------
+        IndexError
+            It is outside.
+        """
+        stack_part = self._selectors[: len(self._axes)]
+        if len(position) != sum(isinstance(s, range) for s in stack_part):
+            raise IndexError(f"{len(position)} indices for the stack axes of shape {self.shape}")
+        remaining = iter(position)
+        indices = [s[next(remaining)] if isinstance(s, range) else s for s in stack_part]
+        return self._stack.has(self._coordinates(indices))
+
+    def count_missing(self) -> int:
+        """Return how many positions have no plane. It looks at each, and reads none."""
+        indices = itertools.product(*self._choices())
+        return sum(not self._stack.has(self._coordinates(each)) for each in indices)
+
     def __repr__(self) -> str:
         return f"<StackView {self.dtype} {self.shape}, {len(self._stack)} planes>"
 
@@ -175,20 +237,26 @@ class StackView:
         plane_shape = tuple(len(s) for s in plane_part if isinstance(s, range))
         if not any(isinstance(s, range) for s in stack_part):
             plane = self._plane(stack_part)
-            return np.zeros(plane_shape, self.dtype) if plane is None else plane[within]
+            return np.zeros(plane_shape, self.dtype) if plane is None else plane[(*within, ...)]
         lengths = tuple(len(s) for s in stack_part if isinstance(s, range))
         out = np.zeros((*lengths, *plane_shape), self.dtype)
         flat = out.reshape((math.prod(lengths), *plane_shape))
-        choices = [s if isinstance(s, range) else (s,) for s in stack_part]
-        for position, indices in enumerate(itertools.product(*choices)):
+        for position, indices in enumerate(itertools.product(*self._choices())):
             plane = self._plane(indices)
             if plane is not None:
                 flat[position] = plane[within]
         return out
 
+    def _choices(self) -> list[Sequence[int]]:
+        """Return the positions along each stack axis."""
+        stack_part = self._selectors[: len(self._axes)]
+        return [s if isinstance(s, range) else (s,) for s in stack_part]
+
     def _plane(self, indices: Sequence[Any]) -> np.ndarray | None:
-        at = {axis.name: axis.values[i] for axis, i in zip(self._axes, indices, strict=True)}
-        return self._stack.get(at)
+        return self._stack.get(self._coordinates(indices))
+
+    def _coordinates(self, indices: Sequence[Any]) -> dict[str, Coordinate]:
+        return {axis.name: axis.values[i] for axis, i in zip(self._axes, indices, strict=True)}
 
 
 def _is_basic(key: Any) -> bool:

@@ -19,6 +19,8 @@ from napari_streaming.wire.messages import Peer
 
 __all__ = ["Receiver"]
 
+_ON_SHOW = 64 * 1024 * 1024  # bytes on top of the budget, of planes that come or are looked at
+
 
 class Receiver:
     """Receives streams and keeps them as layers.
@@ -51,7 +53,8 @@ class Receiver:
 
     def __init__(self, *urls: str, settings: ReceiverSettings | None = None) -> None:
         self._settings = settings or ReceiverSettings()
-        self._arena = Arena(self._settings.warm)
+        budget = self._settings.budget
+        self._arena = Arena(min(self._settings.warm, budget), budget + _ON_SHOW)
         self._me = Peer(
             role="view",
             program=program_name(),
@@ -61,7 +64,7 @@ class Receiver:
             run=new_token(),
             window=self._settings.window,
         )
-        self.layers = Catalog()
+        self.layers = Catalog(self._arena, budget)
         self._sources: dict[str, Source] = {}
         try:
             for url in urls:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -180,12 +180,8 @@ class Source:
 
     def _acknowledge(self, link: Link, publisher: _Publisher) -> None:
         ack = publisher.receipts.take()
-        if ack is not None:
-            try:
-                if link.send(ack) is None:
-                    publisher.receipts.take_back()
-            except ConnectionError as error:
-                self._channel.lose(link, str(error))
+        if ack is not None and link.send(ack) is None:
+            publisher.receipts.take_back()
 
     def _attach(self, publisher: _Publisher, segment: Segment) -> Attached:
         try:
@@ -201,11 +197,14 @@ class Source:
         layer = publisher.layers.get(gap.stream)
         if layer is None:
             raise StateError(f"a gap in stream {gap.stream}, which was never declared")
-        told = self._stream(link, gap.stream).gaps
-        if gap.first in told:  # by a publisher that was not sure, before it reconnected
+        # A publisher that reconnects is not sure what has arrived: it may tell a gap again, or
+        # give up what is here. Items come in order, so what is here ends with the last one.
+        stream = self._stream(link, gap.stream)
+        if gap.first in stream.gaps:
             return
-        told.append(gap.first)
-        layer.counters.dropped(gap.count)
+        stream.gaps.append(gap.first)
+        here = min(gap.count, max(0, stream.numbers.last + 1 - gap.first))
+        layer.counters.dropped(gap.count - here)
         self._catalog.notify()
 
     def _take_item(
@@ -218,15 +217,18 @@ class Source:
         if item.sequence <= numbers.last:
             numbers.accept(item.sequence)
             return
-        if problem := _mismatch(item, layer.declare):
-            numbers.accept(item.sequence, first_of_session=True)
-            layer.counters.refused()
-            problem = problem[:1000]
-            link.send(Problem("mismatch", f"{layer.name!r}, item {item.sequence}: {problem}"))
-            self._catalog.say("error", f"{layer.name!r}: item {item.sequence} refused: {problem}")
-            return
-        arrays = self._fetch(publisher, item, buffers)
+        arrays, problem = None, _mismatch(item, layer.declare)
+        if not problem:
+            try:
+                arrays = self._fetch(publisher, item, buffers)
+            except MemoryError as error:
+                problem = f"no memory left: {error}"
+            else:
+                problem = _garbled(arrays or {})
         numbers.accept(item.sequence, first_of_session=True)
+        if problem:
+            self._refuse(link, layer, item, problem[:1000])
+            return
         if arrays is None:
             layer.counters.dropped(1)
             return
@@ -238,6 +240,12 @@ class Source:
         size = sum(array.nbytes for array in arrays.values())
         layer.counters.arrived(size, item.time - _offset(link), time.time())
         self._catalog.touch(layer, all_layers=grew)
+
+    def _refuse(self, link: Link, layer: StreamedLayer, item: Item, problem: str) -> None:
+        """Leave an item out, and say so to both sides."""
+        layer.counters.refused()
+        link.send(Problem("mismatch", f"{layer.name!r}, item {item.sequence}: {problem}"))
+        self._catalog.say("error", f"{layer.name!r}: item {item.sequence} refused: {problem}")
 
     def _fetch(
         self, publisher: _Publisher, item: Item, buffers: Sequence[Buffer]
@@ -251,8 +259,6 @@ class Source:
                 np.copyto(mine, as_array(array, next(inline)))
             elif not self._copy(publisher, array, mine):
                 return None
-            if mine.dtype.kind == "U" and mine.nbytes and mine.view("<u4").max() > sys.maxunicode:
-                raise MalformedError(f"array {array.name!r} holds what is no text")
             arrays[array.name] = mine
         return arrays
 
@@ -295,6 +301,14 @@ def _contradiction(declare: Declare) -> str:
 def _offset(link: Link) -> float:
     """Return how far the publisher's clock is ahead of ours, in seconds."""
     return 0.0 if link.is_local else link.session.clock_offset
+
+
+def _garbled(arrays: Mapping[str, np.ndarray]) -> str:
+    """Return which array holds what is no text although it says so, if one does."""
+    for name, array in arrays.items():
+        if array.dtype.kind == "U" and array.nbytes and array.view("<u4").max() > sys.maxunicode:
+            return f"array {name!r} holds what is no text"
+    return ""
 
 
 def _mismatch(item: Item, declare: Declare) -> str:

@@ -4,7 +4,8 @@ An :class:`Endpoint` is one URL, bound or connected. One thread owns it; only
 :meth:`Endpoint.wake` may be called from others. Peers come and go by themselves: a
 connecting endpoint waits for its peer for ever, says that it is connected, and once it lost
 it, leaves it to :meth:`Endpoint.reconnect`; a listening one learns of a peer by its first
-frames, and that it is gone when it sends to it.
+frames, and that it is gone when it sends to it. What a peer sent before it was lost is
+always received first.
 """
 
 from __future__ import annotations
@@ -95,12 +96,8 @@ class Endpoint(ABC):
         Returns
         -------
         Delivery or None
-            None: not now, the transport is full.
-
-        Raises
-        ------
-        ConnectionError
-            The peer is gone.
+            None: not now, the transport is full, or the peer is gone and :class:`Lost`
+            will follow.
         """
 
     @abstractmethod

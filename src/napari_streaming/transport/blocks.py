@@ -18,6 +18,7 @@ __all__ = ["PAGE", "Blocks", "Bytes", "whole_pages"]
 
 PAGE = 4096
 _TOUCH = 4 * 1024 * 1024
+_AHEAD = 256 * 1024 * 1024
 
 Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
 
@@ -105,8 +106,12 @@ class Blocks:
         return True
 
     def _want(self, wanted: int) -> None:
-        """Raise what shall be touched: as much again as is in use, and four more of these."""
-        if wanted > self._wanted:
+        """Raise what shall be touched: as much again as is in use, but not without end.
+
+        The thread is only woken for a worthwhile stretch: small planes come by the thousand.
+        """
+        wanted = min(wanted, self._in_use + _AHEAD)
+        if wanted >= min(self._wanted + _TOUCH, self.memory.nbytes):
             self._wanted = wanted
             self._lock.notify_all()
 

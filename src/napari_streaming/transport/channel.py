@@ -58,13 +58,7 @@ class Link:
         return self.peer.host == self._channel.me.host
 
     def send(self, message: Message, buffers: Sequence[Buffer] = ()) -> Delivery | None:
-        """Send a message; None means: not now. Only in the channel's thread.
-
-        Raises
-        ------
-        ConnectionError
-            The peer is gone.
-        """
+        """Send a message; None means: not now. Only in the channel's thread."""
         return self._channel.endpoint.send(self._key, [pack(message), *buffers])
 
     def fail(self, error: ProtocolError) -> None:
@@ -161,12 +155,6 @@ class Channel:
         """Ask for a turn, from any thread."""
         self.endpoint.wake()
 
-    def lose(self, link: Link, reason: str) -> None:
-        """Give up a link that could not be sent to. Only in the channel's thread."""
-        for key, known in list(self._links.items()):
-            if known is link:
-                self._forget(key, reason)
-
     def close(self, timeout: float) -> None:
         """Stop the thread, waiting at most `timeout` seconds, and let go of the address."""
         self._closing.set()
@@ -234,9 +222,6 @@ class Channel:
             if session.state is not State.CLOSED:
                 session.fail(error)
             logger.warning("%s: %s", self.url.address, error)
-        except ConnectionError as error:
-            self._forget(key, str(error))
-            return
         self._flush(key)
 
     def _meet(self, key: bytes) -> Session:
@@ -250,17 +235,12 @@ class Channel:
 
     def _flush(self, key: bytes) -> None:
         """Send what a session has to say, and act if it closed."""
-        session = self._sessions.get(key)
-        if session is None:  # the handler lost it meanwhile
-            return
-        if session.state is State.CLOSED and key not in self._links:
-            self._handler.refused(session.closed_because)
-        try:
-            for message in session.to_send():
-                self.endpoint.send(key, [pack(message)])
-        except ConnectionError as error:
-            self._forget(key, session.closed_because or str(error))
+        session = self._sessions[key]
+        for message in session.to_send():
+            self.endpoint.send(key, [pack(message)])
         if session.state is State.CLOSED:
+            if key not in self._links:
+                self._handler.refused(session.closed_because)
             self._forget(key, session.closed_because)
             self._reject(key)
             self._retry_later()

@@ -92,7 +92,8 @@ class Slot:
             self._users -= 1
             last = self._users == 0
         if last:
-            self._stamp(0)
+            if not self._pool.is_closed:  # else nobody else gets it, and some may still read it
+                self._stamp(0)
             self._pool.give_back(self._offset, self.nbytes)
 
     def _stamp(self, generation: int) -> None:
@@ -113,6 +114,8 @@ class Pool:
         How viewers find it; its `address` is empty where memory cannot be shared.
     memory : ndarray of uint8
         The whole segment.
+    is_closed : bool
+        Whether :meth:`close` was called.
     """
 
     def __init__(self, size: int) -> None:
@@ -124,6 +127,7 @@ class Pool:
         self.memory[: len(mark)] = np.frombuffer(mark, np.uint8)
         self._blocks = Blocks(self.memory, first=_HEADER)
         self._generations = itertools.count(1)
+        self.is_closed = False
 
     @property
     def room(self) -> int:
@@ -147,7 +151,8 @@ class Pool:
         self._blocks.give_back(offset, nbytes + _HEADER)
 
     def close(self) -> None:
-        """Let go of the segment; arrays that still look at it keep it mapped."""
+        """Let go of the segment; who still looks at it keeps it mapped, and as it is."""
+        self.is_closed = True
         self._blocks.close()
         self._unmake()
 

@@ -148,10 +148,16 @@ class ListeningEndpoint(_ZmqEndpoint):
     """A ROUTER: any number of peers, each known by the identity that libzmq gives it."""
 
     _kind = zmq.ROUTER
+    _path: Path | None = None
+
+    def __init__(self, url: StreamURL) -> None:
+        super().__init__(url)
+        self._gone: set[bytes] = set()  # peers that may have left something to be read
 
     def open(self) -> None:
-        if self.url.scheme == "ipc":
-            self._claim_path(Path(self._address.removeprefix("ipc://")))
+        path = Path(self._address.removeprefix("ipc://")) if self.url.scheme == "ipc" else None
+        if path is not None:
+            self._claim_path(path)
         self._socket.router_mandatory = True
         if self.url.encrypted:
             self._socket.curve_server = True
@@ -166,10 +172,17 @@ class ListeningEndpoint(_ZmqEndpoint):
                     "or use another port or name"
                 ) from None
             raise TransportError(f"cannot listen at {where}: {error}") from None
+        self._path = path
         if self.url.scheme == "tcp" and self.url.port == 0:
             bound = self._socket.getsockopt(zmq.LAST_ENDPOINT)
             assert isinstance(bound, bytes)
             self.url = replace(self.url, port=int(bound.rstrip(b"\0").rpartition(b":")[2]))
+
+    def close(self) -> None:
+        if self._path is not None:  # as long as it is ours for certain
+            self._path.unlink(missing_ok=True)
+            self._path = None
+        super().close()
 
     def _claim_path(self, path: Path) -> None:
         """Refuse to take a path from a live listener, which libzmq would do in silence."""
@@ -189,19 +202,28 @@ class ListeningEndpoint(_ZmqEndpoint):
                 raise TransportError(f"cannot listen at {path}: {error}") from None
         raise AddressInUseError(f"{path} is already taken by another program: use another name")
 
+    def poll(self, timeout: float) -> list[Event]:
+        return super().poll(0.0 if self._gone else timeout)
+
     def _events(self, ready: dict[object, int]) -> list[Event]:
         events: list[Event] = []
+        speakers: set[bytes] = set()
         while len(events) < _MAX_EVENTS and (frames := self._receive()) is not None:
+            speakers.add(frames[0].bytes)
             events.append(Received(frames[0].bytes, [frame.buffer for frame in frames[1:]]))
-        return events
+        # Peers are heard in turn: who says nothing in a whole round has nothing left to say.
+        silent = self._gone - speakers if len(speakers) < _MAX_EVENTS else set()
+        self._gone -= silent
+        return events + [Lost(peer, "the other side went away") for peer in silent]
 
     def send(self, peer: bytes, frames: Sequence[Buffer]) -> Delivery | None:
         try:
             return self._send([peer, *frames])
         except zmq.ZMQError as error:
-            if error.errno == errno.EHOSTUNREACH:
-                raise ConnectionError("the other side went away") from None
-            raise
+            if error.errno != errno.EHOSTUNREACH:
+                raise
+            self._gone.add(peer)
+            return None
 
     def reconnect(self, url: StreamURL) -> None:
         raise TransportError(f"{url}: a listening endpoint does not connect")
@@ -256,9 +278,7 @@ class ConnectingEndpoint(_ZmqEndpoint):
         return events
 
     def send(self, peer: bytes, frames: Sequence[Buffer]) -> Delivery | None:
-        if self._socket.closed:
-            raise ConnectionError("the connection broke")
-        return self._send(frames)
+        return None if self._socket.closed else self._send(frames)
 
     def reconnect(self, url: StreamURL) -> None:
         if not self._socket.closed:

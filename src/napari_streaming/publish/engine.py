@@ -1,0 +1,337 @@
+"""What a publisher runs on: its memory, its streams and its sinks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from napari_streaming.errors import ClosedError, DataError
+from napari_streaming.publish.layers import LayerSpec
+from napari_streaming.publish.outbox import Outbox
+from napari_streaming.publish.sink import Sink, SinkStats
+from napari_streaming.publish.staging import (
+    INLINE,
+    Lent,
+    Parcel,
+    Staged,
+    clean_coordinates,
+    clean_name,
+    stage,
+)
+from napari_streaming.transport.pool import Pool, Slot
+from napari_streaming.uri import StreamURL
+from napari_streaming.wire.messages import Declare, End, Message, Peer
+
+__all__ = ["Engine", "PublisherStats"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherStats:
+    """What a publisher has done so far.
+
+    Parameters
+    ----------
+    published : int
+        Items that were handed in.
+    sent, dropped, bytes : int
+        Summed over all sinks: items sent, items given up, bytes sent.
+    memory : int
+        Bytes that planes take now while they wait.
+    sinks : tuple of SinkStats
+        For each URL.
+    """
+
+    published: int
+    sent: int
+    dropped: int
+    bytes: int
+    memory: int
+    sinks: tuple[SinkStats, ...]
+
+
+@dataclass(slots=True)
+class _Stream:
+    """A layer's stream: its declaration, and where its numbering stands."""
+
+    spec: LayerSpec
+    declare: Declare
+    published: int = 0
+    latest: Parcel | None = None
+
+
+@dataclass(slots=True)
+class _Streams:
+    """The streams of a publisher, shared with the threads of its sinks."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    by_name: dict[tuple[str, str], list[_Stream]] = field(default_factory=dict)
+    all: list[_Stream] = field(default_factory=list)
+
+
+class Engine:
+    """Stages what is published and hands it to every sink. Thread-safe.
+
+    Parameters
+    ----------
+    memory : int
+        Bytes that planes may take while they wait.
+    """
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        self._process = os.getpid()
+        self._closed = False
+        self._publishing = threading.Lock()
+        self._streams = _Streams()
+        self._lent: dict[int, Lent] = {}
+        self._pool = Pool(memory)
+        self._progress = threading.Event()
+        self._sinks: list[Sink] = []
+        self.segment = self._pool.segment
+
+    def open_sink(self, url: StreamURL, me: Peer) -> None:
+        """Stream to one more URL.
+
+        Raises
+        ------
+        TransportError
+            The address cannot be used.
+        """
+        self._sinks.append(Sink(url, me, self))
+
+    def outboxes(self) -> list[Outbox]:
+        """Return the outboxes of all sinks."""
+        return [outbox for sink in self._sinks for outbox in sink.outboxes()]
+
+    def wake(self) -> None:
+        """Have the sinks send what was queued."""
+        for sink in self._sinks:
+            sink.wake()
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """What a viewer elsewhere is given to reach each listening URL, token included."""
+        return tuple(s.url.shareable() for s in self._sinks if s.url.listen)
+
+    def publish(
+        self,
+        name: str,
+        spec: LayerSpec,
+        at: Mapping[str, Any] | None,
+        arrays: Mapping[str, np.ndarray],
+    ) -> None:
+        """Stage one item and queue it for every viewer.
+
+        Parameters
+        ----------
+        name : str
+            The layer.
+        spec : LayerSpec
+            Its structure; another one than before makes another stream.
+        at : mapping of str to int, float or str, or None
+            Named coordinates.
+        arrays : mapping of str to ndarray
+            By their names in the item.
+
+        Raises
+        ------
+        DataError
+            It can never be sent as it is.
+        ClosedError
+            Nothing can be published any more.
+        """
+        now = time.time()
+        name, where = clean_name(name), clean_coordinates(at)
+        if clash := where.keys() & set(spec.axes):
+            raise DataError(f"{name!r}: {sorted(clash)[0]!r} is an axis of the plane, not of `at`")
+        nbytes = sum(array.nbytes for array in arrays.values())
+        largest = max(array.nbytes for array in arrays.values())
+        if largest > max(self._pool.room, INLINE):
+            raise DataError(
+                f"{name!r}: {largest} bytes do not fit in the {self._memory} that planes "
+                f"may take: use PublisherSettings(memory={4 * largest}) or more"
+            )
+        self.check_process()  # before the lock, which a thread left behind may have held
+        with self._publishing:
+            self.check_open()
+            stream = self._stream(name, spec)
+            staged = self._stage(arrays)
+            sequence = stream.published
+            stream.published += 1
+            if staged is None:
+                for outbox in self.outboxes():
+                    outbox.note_drop(stream.declare.stream, sequence)
+                return
+            parcel = Parcel(stream.declare.stream, sequence, now, where, staged, nbytes)
+            for outbox in self.outboxes():
+                outbox.put(parcel)
+            self.wake()
+            self._keep(stream, parcel)
+
+    def _keep(self, stream: _Stream, parcel: Parcel) -> None:
+        """Keep the latest parcel of a stream for late joiners, in half of the memory."""
+        with self._streams.lock:
+            before, stream.latest = stream.latest, parcel
+            kept = sum(one.latest.nbytes for one in self._streams.all if one.latest)
+        if before is not None:
+            before.release()
+        if kept > self.segment.size // 2:
+            self._forget_latest()
+
+    def _stream(self, name: str, spec: LayerSpec) -> _Stream:
+        """Return the stream of a layer, declared anew if its structure changed."""
+        known = self._streams.by_name.setdefault((name, spec.kind), [])
+        for stream in reversed(known):
+            if stream.spec.same_structure(spec):
+                return stream
+        stream = _Stream(spec, spec.declare(len(self._streams.all), name))
+        known.append(stream)
+        with self._streams.lock:
+            self._streams.all.append(stream)
+        self.tell(stream.declare)
+        return stream
+
+    def _stage(self, arrays: Mapping[str, np.ndarray]) -> tuple[Staged, ...] | None:
+        """Copy arrays to where they wait; None if there is no room even so."""
+        staged: list[Staged] = []
+        for name, array in arrays.items():
+            one = stage(name, array, self.make_slot, self._lent)
+            if one is None:
+                for other in staged:
+                    other.release()
+                return None
+            staged.append(one)
+        return tuple(staged)
+
+    def make_slot(self, nbytes: int) -> Slot | None:
+        """Return a slot, giving up what is worth least until there is room."""
+        while (slot := self._pool.allocate(nbytes)) is None:
+            outboxes = sorted(self.outboxes(), key=lambda box: box.queued_bytes, reverse=True)
+            if not (
+                any(outbox.drop_superseded(in_pool=True) for outbox in outboxes)
+                or self._forget_latest()
+                or any(outbox.drop_oldest(in_pool=True) for outbox in outboxes)
+            ):
+                return None
+        return slot
+
+    def _forget_latest(self) -> bool:
+        """Let go of the oldest parcel that is only kept for viewers yet to come."""
+        with self._streams.lock:
+            kept = [
+                (stream.latest.time, index, stream.latest)
+                for index, stream in enumerate(self._streams.all)
+                if stream.latest and stream.latest.in_pool and stream.latest.is_idle
+            ]
+            if not kept:
+                return False
+            _, index, parcel = min(kept)
+            self._streams.all[index].latest = None
+        parcel.release()
+        return True
+
+    def tell(self, message: Message) -> None:
+        """Queue a small message for every viewer."""
+        for outbox in self.outboxes():
+            outbox.put_message(message)
+        self.wake()
+
+    def lend(self, address: int, lent: Lent) -> None:
+        """Remember memory that a caller computes into."""
+        self._lent[address] = lent
+
+    def take_back(self, address: int) -> None:
+        """Forget memory that was lent, and free it once no viewer needs it."""
+        self._lent.pop(address).slot.release()
+
+    def wait_until_idle(self, timeout: float) -> bool:
+        """Return whether every viewer acknowledges everything within `timeout` seconds."""
+        self.wake()
+        deadline = time.monotonic() + timeout
+        while True:
+            self._progress.clear()
+            if self._is_idle():
+                return True
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            self._progress.wait(min(remaining, 0.1))  # another flush may have cleared it
+
+    def _is_idle(self) -> bool:
+        return all(outbox.is_idle for outbox in self.outboxes())
+
+    def stats(self) -> PublisherStats:
+        """Return what was sent and dropped so far, for each sink."""
+        self.check_process()
+        sinks = tuple(sink.stats() for sink in self._sinks)
+        return PublisherStats(
+            published=sum(stream.published for stream in list(self._streams.all)),
+            sent=sum(sink.tally.sent for sink in sinks),
+            dropped=sum(sink.tally.dropped for sink in sinks),
+            bytes=sum(sink.tally.bytes for sink in sinks),
+            memory=self._pool.in_use,
+            sinks=sinks,
+        )
+
+    def close(self, timeout: float) -> None:
+        """Send what waits, then let go; never longer than `timeout` seconds."""
+        if os.getpid() != self._process:
+            return
+        deadline = time.monotonic() + timeout
+        with self._publishing:
+            if self._closed:
+                return
+            self._closed = True
+        for outbox in self.outboxes():
+            outbox.put_last(End())
+        self.wait_until_idle(max(0.0, deadline - time.monotonic()))
+        self._pool.close()  # first, so that a viewer which is late still reads what it was sent
+        for sink in self._sinks:
+            sink.close(max(0.1, deadline - time.monotonic()))
+
+    def check_open(self) -> None:
+        """Raise ClosedError if nothing can be published."""
+        self.check_process()
+        if self._closed:
+            raise ClosedError("this Publisher is closed; make a new one")
+
+    def check_process(self) -> None:
+        """Raise ClosedError in a process that was forked off."""
+        if os.getpid() != self._process:
+            raise ClosedError(
+                f"this Publisher belongs to process {self._process}; after a fork, make a new one"
+            )
+
+    # ---- what the sinks ask for ------------------------------------------------------
+
+    def declarations(self) -> Iterable[Declare]:
+        """Return the declaration of every stream."""
+        with self._streams.lock:
+            return [stream.declare for stream in self._streams.all]
+
+    def latest_parcels(self) -> Iterable[Parcel]:
+        """Return the latest parcel of every stream, retained."""
+        with self._streams.lock:
+            return [stream.latest.retain() for stream in self._streams.all if stream.latest]
+
+    def window_share(self) -> int:
+        """Return how many bytes one viewer may have under way: frozen ones pin them."""
+        viewers = sum(sink.viewers for sink in self._sinks)
+        return self.segment.size // (2 * max(1, viewers))
+
+    def changed(self) -> None:
+        """Wake up who waits in :meth:`flush`."""
+        self._progress.set()
+
+    def complain(self, text: str) -> None:
+        """Log what a viewer complains about."""
+        logger.warning(text)

@@ -1,0 +1,522 @@
+from __future__ import annotations
+
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_streaming.errors import StateError
+from napari_streaming.publish.outbox import Outbox
+from napari_streaming.publish.staging import Parcel, Staged
+from napari_streaming.transport.pool import Pool
+from napari_streaming.wire.messages import (
+    Ack,
+    Attached,
+    Declare,
+    End,
+    Gap,
+    Item,
+    Metric,
+    Segment,
+    Status,
+)
+
+BIG = 100_000
+NO_SEGMENT = Segment("00", "", 0)
+
+
+class Delivery:
+    def __init__(self, done=True):
+        self.done = done
+
+
+class Link:
+    """A viewer that takes what it is sent, until it is told not to."""
+
+    def __init__(self, run="viewer", *, is_local=False):
+        self.peer = SimpleNamespace(run=run)
+        self.is_local = is_local
+        self.got, self.room, self.done = [], 10**9, True
+
+    def send(self, message, buffers=()):
+        if self.room <= 0:
+            return None
+        self.room -= 1
+        self.got.append((message, list(buffers)))
+        return Delivery(self.done)
+
+    def sent(self, kind=object):
+        return [message for message, _ in self.got if isinstance(message, kind)]
+
+    def numbers(self, stream=0):
+        return [item.sequence for item in self.sent(Item) if item.stream == stream]
+
+
+class Desk:
+    """An outbox, and the publisher that fills it."""
+
+    def __init__(self, max_bytes=10 * BIG, memory=2**20):
+        self.pool = Pool(memory)
+        self.outbox = Outbox(max_bytes, lambda: None)
+        self.published, self.latest = {}, {}
+
+    def parcel(self, stream=0, nbytes=BIG, *, in_pool=False):
+        sequence = self.published[stream] = self.published.get(stream, -1) + 1
+        slot = self.pool.allocate(nbytes) if in_pool else None
+        if slot is not None:
+            slot.seal()
+        array = Staged("data", "|u1", (nbytes,), slot, b"" if slot else bytes(nbytes))
+        return Parcel(stream, sequence, 0.0, {}, (array,), nbytes)
+
+    def put(self, stream=0, nbytes=BIG, **options):
+        parcel = self.parcel(stream, nbytes, **options)
+        self.outbox.put(parcel)
+        before, self.latest[stream] = self.latest.get(stream), parcel
+        if before is not None:
+            before.release()
+        return parcel
+
+    def open(self, link, segment=NO_SEGMENT):
+        def declared():
+            return [
+                Declare(stream=s, name=str(s), kind="image", dtype="|u1", shape=(1, 1), axes="yx")
+                for s in self.published
+            ]
+
+        def latest():
+            return [parcel.retain() for parcel in self.latest.values()]
+
+        self.outbox.open(link, declared, latest, segment)
+
+    def forget_latest(self):
+        for parcel in self.latest.values():
+            parcel.release()
+        self.latest.clear()
+
+
+@pytest.fixture
+def desk():
+    made = Desk()
+    yield made
+    made.pool.close()
+
+
+def test_all_is_sent_in_order_after_its_declaration(desk):
+    link = Link()
+    for _ in range(3):
+        desk.put()
+    desk.open(link)
+    desk.outbox.send(link, 10 * BIG)
+    assert [type(message) for message in link.sent()] == [Declare, Item, Item, Item]
+    assert link.numbers() == [0, 1, 2]
+    assert not desk.outbox.is_idle
+    desk.outbox.received(Ack(3, 1))
+    assert desk.outbox.is_idle and desk.outbox.tally.acknowledged == 3
+
+
+def test_no_more_is_under_way_than_the_window_lets(desk):
+    link = Link()
+    desk.open(link)
+    for _ in range(5):
+        desk.put()
+    desk.outbox.send(link, 2 * BIG)
+    assert link.numbers() == [0, 1]
+    desk.outbox.send(link, 2 * BIG)
+    assert link.numbers() == [0, 1]
+    desk.outbox.received(Ack(1, 0))
+    desk.outbox.send(link, 2 * BIG)
+    assert link.numbers() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("window", [0, 1, BIG - 1])
+def test_one_item_may_always_be_under_way(desk, window):
+    link = Link()
+    desk.open(link)
+    desk.put()
+    desk.put()
+    desk.outbox.send(link, window)
+    assert link.numbers() == [0]
+
+
+def test_what_the_transport_does_not_take_stays(desk):
+    link = Link()
+    link.room = 2
+    desk.put()
+    desk.put()
+    desk.open(link)
+    desk.outbox.send(link, 10 * BIG)
+    assert link.numbers() == [0]
+    link.room = 9
+    desk.outbox.send(link, 10 * BIG)
+    assert link.numbers() == [0, 1]
+
+
+def test_messages_overtake_what_waits_for_credit(desk):
+    link = Link()
+    desk.open(link)
+    for _ in range(3):
+        desk.put()
+    desk.outbox.send(link, BIG)
+    desk.outbox.put_message(Status("info", "now", 0.0))
+    desk.outbox.put_metric("loss", 1, 2, 3)
+    desk.outbox.put_metric("loss", 2, 3, 4)
+    desk.outbox.send(link, BIG)
+    assert link.sent(Status) and link.numbers() == [0]
+    assert link.sent(Metric) == [Metric("loss", [1, 2], [2, 3], [3, 4])]
+
+
+def test_the_last_message_comes_after_everything(desk):
+    link = Link()
+    desk.open(link)
+    desk.put()
+    desk.put()
+    desk.outbox.put_last(End())
+    desk.outbox.send(link, BIG)
+    assert not link.sent(End) and not desk.outbox.is_idle
+    desk.outbox.received(Ack(1, 0))
+    desk.outbox.send(link, BIG)
+    assert link.sent()[-1] == End()
+
+
+# ---- when there is no room -------------------------------------------------------------
+
+
+def test_the_newest_wins_and_the_viewer_is_told(desk):
+    link = Link()
+    for _ in range(25):
+        desk.put()
+    desk.open(link)
+    desk.outbox.send(link, 100 * BIG)
+    assert link.numbers() == list(range(15, 25))
+    assert link.sent(Gap) == [Gap(0, 0, 14, 15, "newer data took its place")]
+    assert link.sent().index(link.sent(Gap)[0]) < link.sent().index(link.sent(Item)[0])
+    assert desk.outbox.tally.dropped == 15
+
+
+def test_the_last_of_a_slow_stream_survives_a_fast_one(desk):
+    link = Link()
+    desk.put(stream=1)
+    desk.put(stream=2)
+    for _ in range(50):
+        desk.put(stream=0)
+    desk.open(link)
+    desk.outbox.send(link, 100 * BIG)
+    assert link.numbers(1) == [0] and link.numbers(2) == [0]
+    assert link.numbers(0) == list(range(42, 50))
+
+
+def test_when_all_are_the_last_of_their_stream_the_oldest_goes(desk):
+    link = Link()
+    for stream in range(12):
+        desk.put(stream)
+    desk.forget_latest()
+    desk.open(link)
+    desk.outbox.send(link, 100 * BIG)
+    assert [item.stream for item in link.sent(Item)] == list(range(2, 12))
+    assert {gap.stream for gap in link.sent(Gap)} == {0, 1}, "also without a later item"
+
+
+def test_a_gap_at_the_end_is_told_too(desk):
+    link = Link()
+    desk.open(link)
+    desk.put()
+    desk.outbox.note_drop(0, 1)
+    assert not desk.outbox.is_idle
+    desk.outbox.send(link, 10 * BIG)
+    desk.outbox.note_drop(0, 2)
+    desk.outbox.send(link, 10 * BIG)
+    assert sum(gap.count for gap in link.sent(Gap)) == 2
+    desk.outbox.received(Ack(1, 2))
+    assert desk.outbox.is_idle
+
+
+def test_only_what_is_in_the_pool_makes_room_there(desk):
+    for _ in range(2):
+        desk.put(stream=0)
+        desk.put(stream=1, in_pool=True)
+    desk.forget_latest()
+    assert desk.outbox.drop_superseded(in_pool=True)
+    assert not desk.outbox.drop_superseded(in_pool=True)
+    assert desk.outbox.drop_oldest(in_pool=True)
+    assert not desk.outbox.drop_oldest(in_pool=True)
+    assert desk.pool.in_use == 0 and desk.outbox.queued_bytes == 2 * BIG
+    assert desk.outbox.drop_superseded() and not desk.outbox.drop_superseded()
+    assert desk.outbox.drop_oldest() and not desk.outbox.drop_oldest()
+
+
+def test_too_many_status_lines_lose_the_oldest(desk):
+    for number in range(65536 + 10):
+        desk.outbox.put_message(Status("info", str(number), 0.0))
+        desk.outbox.put_metric("m", number, number, number)
+    link = Link()
+    desk.open(link)
+    while (seen := len(link.got)) < 65536 + 1:
+        desk.outbox.send(link, 0)
+        assert len(link.got) > seen
+        desk.outbox.received(Ack(0, len(link.got)))
+    assert link.sent(Status)[0].text == "10" and link.sent(Status)[-1].text == str(65545)
+    (metric,) = link.sent(Metric)
+    assert 30_000 < len(metric.values) <= 65536 and metric.values[-1] == 65545
+
+
+def test_a_frozen_viewer_does_not_make_metrics_pile_up(desk):
+    link = Link()
+    link.room = 0
+    desk.open(link)
+    for number in range(1000):
+        desk.outbox.put_metric("m", number, number, number)
+        desk.outbox.send(link, 0)
+    link.room = 9
+    desk.outbox.send(link, 0)
+    assert [len(metric.values) for metric in link.sent(Metric)] == [1, 999]
+
+
+# ---- links come and go -----------------------------------------------------------------
+
+
+def test_what_was_not_acknowledged_is_sent_again(desk):
+    first, second = Link(), Link()
+    desk.open(first)
+    desk.outbox.put_message(Status("info", "a", 0.0))
+    for _ in range(4):
+        desk.put()
+    desk.outbox.send(first, 3 * BIG)
+    desk.outbox.received(Ack(1, 0))
+    desk.outbox.suspend()
+    desk.put()
+    desk.open(second)
+    desk.outbox.send(second, 10 * BIG)
+    assert second.numbers() == [1, 2, 3, 4]
+    assert len(second.sent(Status)) == 1
+    assert desk.outbox.queued_bytes == 0
+
+
+def test_a_viewer_that_is_new_gets_the_latest_of_each_stream(desk):
+    first, second = Link("a"), Link("b")
+    desk.open(first)
+    for stream in (0, 1, 0, 2):
+        desk.put(stream)
+    desk.outbox.send(first, 10 * BIG)
+    desk.outbox.received(Ack(4, 0))
+    desk.outbox.suspend()
+    desk.put(1)
+    desk.open(second)
+    desk.outbox.send(second, 10 * BIG)
+    assert [(i.stream, i.sequence) for i in second.sent(Item)] == [(0, 1), (2, 0), (1, 1)]
+    assert [d.stream for d in second.sent(Declare)] == [0, 1, 2]
+
+
+def test_the_same_viewer_gets_nothing_twice(desk):
+    first, second = Link("a"), Link("a")
+    desk.open(first)
+    desk.put()
+    desk.outbox.send(first, 10 * BIG)
+    desk.outbox.received(Ack(1, 0))
+    desk.outbox.suspend()
+    desk.open(second)
+    desk.outbox.send(second, 10 * BIG)
+    assert not second.sent(Item)
+
+
+def test_acknowledging_what_was_never_sent_is_an_offence(desk):
+    desk.open(Link())
+    for ack in (Ack(1, 0), Ack(0, 1)):
+        with pytest.raises(StateError):
+            desk.outbox.received(ack)
+
+
+def test_nothing_of_a_viewer_that_left_is_kept(desk):
+    link = Link()
+    desk.open(link)
+    for _ in range(3):
+        desk.put(in_pool=True)
+    desk.outbox.send(link, BIG)
+    desk.outbox.close()
+    desk.put(in_pool=True)  # by a publisher that looked just before
+    desk.outbox.put_message(Status("info", "late", 0.0))
+    desk.outbox.put_metric("late", 1, 2, 3)
+    desk.outbox.put_last(End())
+    assert desk.outbox.is_idle and desk.outbox.queued_bytes == 0
+    desk.forget_latest()
+    assert desk.pool.in_use == 0
+
+
+# ---- shared memory ---------------------------------------------------------------------
+
+
+def blocks(link):
+    return [item.arrays[0].block for item in link.sent(Item)]
+
+
+@pytest.mark.parametrize(("answer", "shared"), [(True, True), (False, False)])
+def test_planes_wait_for_the_answer_whether_memory_is_shared(desk, answer, shared):
+    link = Link(is_local=True)
+    desk.open(link, desk.pool.segment)
+    desk.put(in_pool=True)
+    desk.outbox.send(link, 10 * BIG)
+    assert link.sent() == [desk.pool.segment, *link.sent(Declare)] and not link.sent(Item)
+    desk.outbox.received(Attached(desk.pool.segment.segment, answer))
+    desk.outbox.send(link, 10 * BIG)
+    assert [block is not None for block in blocks(link)] == [shared]
+    assert len(link.got[-1][1]) == (0 if shared else 1)
+
+
+def test_a_viewer_elsewhere_cannot_claim_to_share_memory(desk):
+    link = Link(is_local=False)
+    desk.open(link, desk.pool.segment)
+    desk.outbox.received(Attached(desk.pool.segment.segment, True))
+    desk.put(in_pool=True)
+    desk.outbox.send(link, 10 * BIG)
+    assert blocks(link) == [None] and not link.sent(Segment)
+
+
+def test_small_items_do_not_wait_for_the_answer(desk):
+    link = Link(is_local=True)
+    desk.open(link, desk.pool.segment)
+    desk.put()
+    desk.outbox.send(link, 10 * BIG)
+    assert link.numbers() == [0]
+
+
+# ---- memory that a dead connection still reads -----------------------------------------
+
+
+@pytest.mark.parametrize("ends", ["suspend", "close"])
+def test_memory_is_kept_until_a_dead_connection_lets_go(desk, ends):
+    link = Link()
+    link.done = False
+    desk.open(link)
+    for _ in range(3):
+        desk.put(in_pool=True)
+    desk.outbox.send(link, 10 * BIG)
+    deliveries = [delivery for _, delivery in (thing for thing, _ in desk.outbox._items._under_way)]
+    desk.forget_latest()
+    getattr(desk.outbox, ends)()
+    while desk.outbox.drop_oldest():
+        pass
+    held = desk.pool.in_use
+    assert held >= 3 * BIG and not desk.outbox.leave_limbo()
+    deliveries[1].done = True
+    assert not desk.outbox.leave_limbo() and desk.pool.in_use < held
+    deliveries[0].done = deliveries[2].done = True
+    assert desk.outbox.leave_limbo() and desk.pool.in_use == 0
+
+
+def test_a_delivery_that_ends_at_the_worst_moment_is_not_forgotten(desk):
+    class Flickering(Delivery):
+        """Done the second time that somebody asks."""
+
+        asked = 0
+
+        @property
+        def done(self):
+            self.asked += 1
+            return self.asked > 1
+
+        @done.setter
+        def done(self, value):
+            pass
+
+    link = Link()
+    link.send = lambda message, buffers=(): Flickering()
+    desk.open(link)
+    desk.put(in_pool=True)
+    desk.outbox.send(link, 10 * BIG)
+    desk.forget_latest()
+    desk.outbox.suspend()
+    desk.outbox.drop_oldest()
+    for _ in range(3):
+        desk.outbox.leave_limbo()
+    assert desk.pool.in_use == 0
+
+
+# ---- all of it, in any order -----------------------------------------------------------
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.integers(0, 2)),
+        st.tuples(st.just("send"), st.integers(0, 6)),
+        st.tuples(st.just("ack"), st.integers(0, 4)),
+        st.tuples(st.just("room"), st.sampled_from([0, 1, 3, 1000])),
+        st.tuples(st.just("lose"), st.just(0)),
+        st.tuples(st.just("restart"), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@given(steps)
+@settings(deadline=None, max_examples=200)
+def test_every_item_arrives_once_or_is_told_as_missing(todo):
+    """Whatever happens: one viewer, its connection lost and found, and no room."""
+    desk = Desk(max_bytes=4 * BIG)
+    link = Link()
+    desk.open(link)
+    acked_items = acked_notes = 0
+    arrived, told = {}, {}
+
+    def take_in():
+        for message in link.sent()[take_in.seen :]:
+            if isinstance(message, Item):
+                numbers = arrived.setdefault(message.stream, [])
+                if not numbers or message.sequence > numbers[-1]:
+                    numbers.append(message.sequence)
+            elif isinstance(message, Gap):
+                gaps = told.setdefault(message.stream, {})
+                if message.first not in gaps:  # it may come again, and be of what is here
+                    last = max(arrived.get(message.stream, [-1]))
+                    here = min(message.count, max(0, last + 1 - message.first))
+                    gaps[message.first] = message.count - here
+        take_in.seen = len(link.got)
+
+    take_in.seen = 0
+    for step, value in todo:
+        if step == "put":
+            desk.put(value, in_pool=True)
+        elif step == "send":
+            desk.outbox.send(link, value * BIG)
+            take_in()
+        elif step == "ack":
+            acked_items = min(acked_items + value, len(link.sent(Item)))
+            acked_notes = min(acked_notes + value, len(link.got) - len(link.sent(Item)))
+            desk.outbox.received(Ack(acked_items, acked_notes))
+        elif step == "room":
+            link.room = value
+        elif step == "lose":
+            desk.outbox.suspend()
+            link, acked_items, acked_notes, take_in.seen = Link(), 0, 0, 0
+            desk.open(link)
+    link.room = 10**9
+    while not desk.outbox.is_idle:
+        desk.outbox.send(link, 10**9)
+        take_in()
+        desk.outbox.received(Ack(len(link.sent(Item)), len(link.got) - len(link.sent(Item))))
+    for stream, last in desk.published.items():
+        numbers = arrived[stream]
+        assert numbers[-1] == last, "the newest always arrives"
+        assert len(numbers) + sum(told.get(stream, {}).values()) == last + 1
+    desk.forget_latest()
+    assert desk.pool.in_use == 0 and desk.outbox.queued_bytes == 0
+    desk.pool.close()
+
+
+def test_a_producer_never_waits_for_a_queue_being_sent(desk):
+    link = Link()
+    slow = link.send
+    link.send = lambda message, buffers=(): (time.sleep(0.001), slow(message, buffers))[1]
+    desk.open(link)
+    for _ in range(200):
+        desk.put(nbytes=1)
+    thread = threading.Thread(target=desk.outbox.send, args=(link, 10**9))
+    thread.start()
+    slowest = 0.0
+    for _ in range(20):
+        start = time.perf_counter()
+        desk.put(nbytes=1)
+        slowest = max(slowest, time.perf_counter() - start)
+        time.sleep(0.002)
+    thread.join()
+    assert slowest < 0.1

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_streaming.receive.placement import Axes, Axis
+
+numbers = st.one_of(st.integers(-50, 50), st.floats(-50, 50))
+names = st.text(max_size=3)
+
+
+@given(st.lists(numbers))
+def test_numbers_are_sorted(values):
+    axis = Axis("t")
+    for position, value in enumerate(values):
+        assert axis.add(value) == (value not in values[:position])
+    expected = sorted(set(values))
+    assert axis.view().values[: axis.view().length] == expected and len(axis) == len(expected)
+    assert all(expected[axis.index(value)] == value for value in values)
+
+
+@given(st.lists(st.one_of(names, st.integers(0, 5)), min_size=1))
+def test_names_keep_the_order_of_their_arrival_from_the_first_one_on(values):
+    axis = Axis("well")
+    for value in values:
+        axis.add(value)
+    seen = list(dict.fromkeys(values))
+    first_name = next((i for i, v in enumerate(seen) if isinstance(v, str)), len(seen))
+    assert axis.view().values == sorted(seen[:first_name]) + seen[first_name:]
+    assert all(axis.view().values[axis.index(value)] == value for value in values)
+
+
+@given(st.lists(numbers, min_size=1), st.data())
+def test_a_view_never_changes(values, data):
+    axis = Axis("t")
+    split = data.draw(st.integers(0, len(values)))
+    for value in values[:split]:
+        axis.add(value)
+    view = axis.view()
+    before = list(view.values[: view.length])
+    for value in values[split:]:
+        axis.add(value)
+    assert view.values[: view.length] == before
+
+
+def test_a_view_of_a_long_axis_costs_nothing():
+    axis = Axis("t")
+    for value in range(1000):
+        axis.add(value)
+    assert axis.view().values is axis.view().values
+
+
+def test_all_layers_share_their_axes_and_a_new_one_comes_first():
+    axes = Axes()
+    assert axes.add({"t": 1})
+    assert not axes.add({"t": 1})
+    assert axes.add({"t": 2})
+    assert axes.add({"c": "DAPI", "well": "A01"})
+    assert [axis.name for axis in axes.spanning({"t"})] == ["t"]
+    assert [axis.name for axis in axes.spanning({"well"})] == ["well", "t"]
+    assert [axis.name for axis in axes.spanning({"c", "t"})] == ["c", "well", "t"]
+    assert axes.spanning(()) == []
+    assert axes["t"].index(2) == 1
+    assert axes.add({}) is False
+
+
+@pytest.mark.parametrize("value", [1.0, True])
+def test_equal_numbers_are_one_place(value):
+    axis = Axis("t")
+    assert axis.add(1) and not axis.add(value)
+    assert axis.index(value) == 0

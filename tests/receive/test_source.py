@@ -1,0 +1,451 @@
+from __future__ import annotations
+
+import dataclasses
+import gc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_streaming.receive import source as source_module
+from napari_streaming.transport.pool import Pool
+from napari_streaming.wire.messages import (
+    Ack,
+    Array,
+    Attached,
+    Block,
+    Declare,
+    End,
+    Gap,
+    Item,
+    Metric,
+    Problem,
+    Segment,
+    Status,
+)
+
+PIXELS = np.arange(20, dtype="<u2").reshape(4, 5)
+IMAGE = Declare(stream=0, name="a", kind="image", dtype="<u2", shape=(4, 5), axes=("y", "x"))
+POINTS = Declare(
+    stream=1, name="p", kind="points", dtype="<f8", shape=(2,), axes=("y", "x"),
+    features={"id": "<i4", "s": "U"},
+)  # fmt: skip
+
+
+def changed(declare, **changes):
+    fields = {field: getattr(declare, field) for field in declare.__struct_fields__}
+    return Declare(**(fields | changes))
+
+
+def data(shape=(4, 5), dtype="<u2", name="data", block=None):
+    return Array(name, dtype, shape, block)
+
+
+def item(sequence=0, *, at=None, arrays=None, stream=0):
+    return Item(stream, sequence, 0.0, at or {}, arrays or (data(),))
+
+
+def zeros(message):
+    """Return buffers that fit an item."""
+    return [bytes(np.zeros(a.shape, a.dtype).nbytes) for a in message.arrays if a.block is None]
+
+
+@pytest.fixture
+def pair(receiver, party, until):
+    rec = receiver()
+    pub = party("memory://test", "publish")
+    until(lambda: pub.links and rec.sources[0].publishers)
+    return rec, pub
+
+
+def settle(pub, until, items, messages):
+    until(lambda: pub.messages(Ack) and pub.messages(Ack)[-1] == Ack(items, messages))
+
+
+def test_everything_finds_its_place_and_is_acknowledged(pair, until):
+    rec, pub = pair
+    pub.say(IMAGE)
+    pub.say(item(), PIXELS.tobytes())
+    pub.say(Metric("m", [1.0], [2.0], [3.0]))
+    pub.say(Status("warning", "careful", 5.0))
+    pub.say(Gap(0, 1, 2, 2, "full"))
+    pub.say(item(3, at={"t": 1}), (PIXELS + 1).tobytes())
+    pub.say(Problem("x", "it hurts"))
+    pub.say(End("bye"))
+    settle(pub, until, 2, 6)
+    layer = rec.layers["a"]
+    np.testing.assert_array_equal(layer.data[0], PIXELS + 1)
+    assert (layer.stats().received, layer.stats().dropped, layer.stats().bytes) == (2, 2, 80)
+    assert [line.text for line in rec.layers.log] == [
+        "careful", "publish: it hurts", "publish has ended",
+    ]  # fmt: skip
+    pub.close()
+    until(lambda: not rec.sources[0].publishers)
+    assert len(rec.layers.log) == 3, "it had said so"
+
+
+def test_a_publisher_that_goes_without_a_word_is_reported(pair, until):
+    rec, pub = pair
+    pub.close()
+    until(lambda: not rec.sources[0].publishers)
+    assert "publish is gone" in rec.layers.log[-1].text
+    assert rec.sources[0].state == "listening"
+
+
+# ---- what does not match its declaration -----------------------------------------------
+
+MISMATCHES = [
+    item(arrays=(data((5, 4)),)),
+    item(arrays=(data((4, 5, 1)),)),
+    item(arrays=(data(dtype="<i2"),)),
+    item(arrays=(data(name="other"),)),
+    item(arrays=(data(), data(name="more"))),
+    item(arrays=(data(), data())),
+    item(at={"y": 1}),
+    item(stream=1, arrays=(data((3, 2), "<f8"),)),
+    item(stream=1, arrays=(data((3,), "<f8"),)),
+    item(stream=1, arrays=(data((3, 3), "<f8"), data((3,), "<i4", "features/id"))),
+    item(
+        stream=1,
+        arrays=(
+            data((3, 2), "<f8"), data((2,), "<i4", "features/id"), data((3,), "<U4", "features/s"),
+        ),
+    ),
+    item(
+        stream=1,
+        arrays=(
+            data((3, 2), "<f8"), data((3,), "<i8", "features/id"), data((3,), "<U4", "features/s"),
+        ),
+    ),
+    item(
+        stream=1,
+        arrays=(data((3, 2), "<f8"), data((3,), "<i4", "id"), data((3,), "<U4", "features/s")),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", MISMATCHES)
+def test_an_item_that_does_not_match_is_refused_and_the_rest_goes_on(pair, until, wrong):
+    rec, pub = pair
+    pub.say(IMAGE)
+    pub.say(POINTS)
+    pub.say(wrong, *zeros(wrong))
+    pub.say(item(1), PIXELS.tobytes())
+    settle(pub, until, 2, 2)
+    (problem,) = pub.messages(Problem)
+    assert problem.code == "mismatch" and "item 0" in problem.text
+    name = "a" if wrong.stream == 0 else "p"
+    assert rec.layers[name].stats().refused == 1
+    assert rec.layers["a"].stats().received == 1
+    assert any(line.level == "error" for line in rec.layers.log)
+    assert not pub.lost_because
+
+
+def test_an_item_that_does_not_match_is_refused_once(pair, until):
+    _, pub = pair
+    pub.say(IMAGE)
+    for _ in range(2):
+        pub.say(MISMATCHES[0], *zeros(MISMATCHES[0]))
+    settle(pub, until, 2, 1)
+    assert len(pub.messages(Problem)) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"axes": ("y",)}, {"axes": ("y", "y")}, {"axes": ("z", "y", "x")}, {"shape": (4, 0)},
+        {"shape": (4,)}, {"rgb": True}, {"scale": (1.0,)}, {"scale": (1.0, 0.0)},
+        {"scale": (1.0, float("nan"))}, {"translate": (1.0, float("inf"))}, {"units": ("um",)},
+        {"contrast_limits": (1.0, 0.0)}, {"contrast_limits": (0.0, float("inf"))},
+        {"dtype": "<U3"}, {"kind": "labels", "dtype": "<f4"}, {"kind": "labels", "rgb": True},
+        {"kind": "points", "dtype": "<f8"}, {"kind": "points", "dtype": "<f8", "shape": (3,)},
+    ],
+)  # fmt: skip
+def test_a_declaration_that_contradicts_itself_ends_the_session(pair, until, changes):
+    rec, pub = pair
+    pub.say(changed(IMAGE, **changes))
+    until(lambda: pub.lost_because)
+    assert "malformed" in pub.lost_because[0] and "'a'" in pub.lost_because[0]
+    assert not rec.layers
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [
+        IMAGE, POINTS, changed(IMAGE, scale=(1.0, -2.0), units=("um", "")),
+        changed(IMAGE, dtype="|u1", shape=(4, 5, 3), rgb=True), changed(IMAGE, dtype="|b1"),
+        changed(IMAGE, kind="labels"), changed(POINTS, dtype="<f4"),
+        changed(IMAGE, contrast_limits=(-1.0, 1.0)),
+    ],
+)  # fmt: skip
+def test_a_declaration_that_is_right_is_taken(pair, until, declare):
+    rec, pub = pair
+    pub.say(declare)
+    settle(pub, until, 0, 1)
+    assert list(rec.layers) == [declare.name] and not pub.lost_because
+
+
+@pytest.mark.parametrize("message", [item(), Gap(0, 0, 0, 1, "x")])
+def test_what_was_never_declared_ends_the_session(pair, until, message):
+    _, pub = pair
+    pub.say(message, *(zeros(message) if isinstance(message, Item) else ()))
+    until(lambda: pub.lost_because)
+    assert "never declared" in pub.lost_because[0]
+    until(lambda: pub.links)
+
+
+def test_text_that_is_none_is_refused(pair, until):
+    rec, pub = pair
+    pub.say(POINTS)
+    points = (
+        data((1, 2), "<f8"),
+        data((1,), "<i4", "features/id"),
+        data((1,), "<U1", "features/s"),
+    )
+    pub.say(item(stream=1, arrays=points), bytes(16), bytes(4), b"\xff\xff\xff\x7f")
+    settle(pub, until, 1, 1)
+    assert "no text" in pub.messages(Problem)[0].text
+    assert rec.layers["p"].stats().refused == 1
+
+
+def test_empty_text_is_text(pair, until):
+    rec, pub = pair
+    pub.say(POINTS)
+    points = (
+        data((2, 2), "<f8"),
+        data((2,), "<i4", "features/id"),
+        data((2,), "<U0", "features/s"),
+    )
+    pub.say(item(stream=1, arrays=points), bytes(32), bytes(8), b"")
+    settle(pub, until, 1, 1)
+    assert rec.layers["p"].features["s"].tolist() == ["", ""]
+
+
+def test_no_memory_is_a_problem_and_no_end(pair, until, monkeypatch):
+    rec, pub = pair
+    pub.say(IMAGE)
+
+    def full(shape, dtype):
+        raise MemoryError("no 40 bytes for planes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rec._arena, "allocate", full)
+        pub.say(item(0), PIXELS.tobytes())
+        settle(pub, until, 1, 1)
+    pub.say(item(1), PIXELS.tobytes())
+    settle(pub, until, 2, 1)
+    stats = rec.layers["a"].stats()
+    assert (stats.received, stats.refused) == (1, 1)
+    assert "no 40 bytes" in pub.messages(Problem)[0].text
+
+
+# ---- numbers ---------------------------------------------------------------------------
+
+
+def test_what_comes_again_after_a_reconnect_is_taken_once(receiver, party, until):
+    rec = receiver()
+    for attempt in range(2):
+        pub = party("memory://test", "publish", run="the same")
+        pub.say(IMAGE)
+        for number in range(attempt * 2, 4 + attempt * 2):
+            pub.say(item(number, at={"t": number}), (PIXELS * 0 + number).tobytes())
+        settle(pub, until, 4, 1)
+        pub.close()
+    stats = rec.layers["a"].stats()
+    assert stats.received == 6 and stats.dropped == 0
+    assert np.asarray(rec.layers["a"].data)[:, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_another_run_starts_to_count_anew(receiver, party, until):
+    rec = receiver()
+    for run in ("one", "two"):
+        pub = party("memory://test", "publish", run=run)
+        pub.say(IMAGE)
+        pub.say(item(), PIXELS.tobytes())
+        settle(pub, until, 1, 1)
+        pub.close()
+    assert rec.layers["a"].stats().received == 2
+
+
+@pytest.mark.parametrize(
+    ("gap", "dropped"),
+    [
+        (Gap(0, 4, 9, 6, "x"), 6),
+        (Gap(0, 2, 3, 2, "x"), 0),
+        (Gap(0, 2, 9, 8, "x"), 6),
+        (Gap(0, 3, 9, 2, "x"), 1),
+    ],
+)
+def test_a_gap_told_again_or_of_what_is_here_is_not_counted(receiver, party, until, gap, dropped):
+    rec = receiver()
+    for attempt in range(2):
+        pub = party("memory://test", "publish", run="the same")
+        pub.say(IMAGE)
+        for number in range(4) if attempt == 0 else ():
+            pub.say(item(number), PIXELS.tobytes())
+        pub.say(gap)
+        settle(pub, until, 4 * (1 - attempt), 2)
+        pub.close()
+    assert rec.layers["a"].stats().dropped == dropped
+
+
+# ---- shared memory ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def pool():
+    made = Pool(2**20)
+    yield made
+    made.close()
+
+
+def mapped():
+    gc.collect()
+    return Path("/proc/self/maps").read_text().count("memfd:napari-streaming")
+
+
+def in_pool(pool, value):
+    slot = pool.allocate(40)
+    slot.array((4, 5), np.dtype("<u2"))[:] = value
+    slot.seal()
+    return slot
+
+
+def test_shared_planes_are_copied_out_before_they_are_acknowledged(pair, pool, until):
+    rec, pub = pair
+    pub.say(pool.segment)
+    pub.say(IMAGE)
+    until(lambda: pub.messages(Attached) == [Attached(pool.segment.segment, True)])
+    for number in range(20):
+        slot = in_pool(pool, number)
+        pub.say(item(number, at={"t": number}, arrays=(data(block=slot.block()),)))
+        settle(pub, until, number + 1, 2)
+        slot.release()
+    assert np.asarray(rec.layers["a"].data)[:, 1, 1].tolist() == list(range(20))
+
+
+def test_a_plane_that_was_overwritten_counts_as_dropped(pair, pool, until):
+    rec, pub = pair
+    pub.say(pool.segment)
+    pub.say(IMAGE)
+    slot = in_pool(pool, 1)
+    block = slot.block()
+    slot.release()
+    pub.say(item(arrays=(data(block=block),)))
+    settle(pub, until, 1, 2)
+    assert (rec.layers["a"].stats().received, rec.layers["a"].stats().dropped) == (0, 1)
+    pub.say(Gap(0, 0, 0, 1, "newer data took its place"))
+    settle(pub, until, 1, 3)
+    assert rec.layers["a"].stats().dropped == 1, "it is the same one"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"segment": "ff" * 16}, {"segment": "x"}, {"size": 4096}, {"address": "memfd:1:99999"},
+        {"address": "shm:x"}, {"address": ""}, {"address": "memfd:x"},
+    ],
+)  # fmt: skip
+def test_a_segment_that_cannot_be_mapped_is_answered_so(pair, pool, until, change):
+    _, pub = pair
+    fields = {"segment": pool.segment.segment, "address": pool.segment.address, "size": 2**20}
+    segment = Segment(**(fields | change))
+    pub.say(segment)
+    (answer,) = until(lambda: pub.messages(Attached))
+    assert not answer.ok and answer.reason and answer.segment == segment.segment
+    pub.say(IMAGE)
+    pub.say(item(), PIXELS.tobytes())
+    settle(pub, until, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("block", "why"),
+    [
+        (Block("00" * 16, 4096, 1), "not attached"),
+        (Block("OURS", 2**20, 1), "outside"),
+        (Block("OURS", 5, 1), "outside"),
+    ],
+)
+def test_a_block_that_cannot_be_ends_the_session(pair, pool, until, block, why):
+    _, pub = pair
+    pub.say(pool.segment)
+    pub.say(IMAGE)
+    ours = pool.segment.segment if block.segment == "OURS" else block.segment
+    pub.say(item(arrays=(data(block=Block(ours, block.offset, block.generation)),)))
+    until(lambda: pub.lost_because)
+    assert why in pub.lost_because[0]
+
+
+def test_the_memory_of_a_publisher_that_is_gone_is_let_go(pair, pool, until):
+    _, pub = pair
+    before = mapped()
+    pub.say(pool.segment)
+    until(lambda: mapped() == before + 1)
+    pub.close()
+    until(lambda: mapped() == before)
+
+
+def test_a_receiver_that_closes_lets_go_too(pair, pool, until):
+    rec, pub = pair
+    before = mapped()
+    pub.say(pool.segment)
+    until(lambda: mapped() == before + 1)
+    rec.close()
+    assert mapped() == before
+
+
+# ---- the receiver ----------------------------------------------------------------------
+
+
+def test_urls_come_and_go(receiver, party, until):
+    rec = receiver("tcp://127.0.0.1:0?listen")
+    second = rec.open("tcp://127.0.0.1:0?listen")
+    third = rec.open("ipc://a?listen#secret")
+    assert len(rec.sources) == 3 and rec.urls[1:] == (second, third)
+    assert "secret" in third and "secret" not in str(rec.sources)
+    pub = party(second, "publish")
+    until(lambda: pub.links)
+    rec.shut(second)
+    until(lambda: pub.lost_because)
+    assert len(rec.sources) == 2
+    assert rec.open("ipc://a?listen") and len(rec.sources) == 2, "opened anew"
+
+
+def test_wait_for_says_what_there_is(pair, until):
+    rec, pub = pair
+    pub.say(IMAGE)
+    with pytest.raises(TimeoutError, match=r"no layer 'b'.*there are: a"):
+        rec.wait_for("b", 0.1)
+    pub.say(item(), PIXELS.tobytes())
+    assert rec.wait_for("a", 10) is rec.layers["a"]
+
+
+def test_a_refused_publisher_is_counted_and_explained(receiver, party, until):
+    rec = receiver("ipc://test?listen#right")
+    pub = party("ipc://test#wrong", "publish")
+    until(lambda: pub.refusals)
+    until(lambda: rec.sources[0].refused)
+    assert "token" in rec.sources[0].state
+    good = party("ipc://test", "publish")
+    until(lambda: good.links)
+    until(lambda: rec.sources[0].state == "connected to publish")
+    assert dataclasses.asdict(rec.sources[0])["publishers"] == ("publish",)
+
+
+def test_acknowledgements_that_do_not_fit_come_later(pair, until, monkeypatch):
+    rec, pub = pair
+    (source,) = rec._sources.values()
+    (link,) = source._publishers
+    refused = []
+    send = source_module.Link.send
+
+    def full_at_first(self, message, buffers=()):
+        if self is link and isinstance(message, Ack) and len(refused) < 3:
+            refused.append(message)
+            return None
+        return send(self, message, buffers)
+
+    monkeypatch.setattr(source_module.Link, "send", full_at_first)
+    pub.say(IMAGE)
+    settle(pub, until, 0, 1)
+    assert len(refused) == 3
