@@ -679,6 +679,15 @@ def test_nothing_stays_behind(until):
     until(lambda: our_threads() <= before)
 
 
+def test_a_publisher_that_nobody_holds_any_more_is_closed(party, until):
+    viewer = party("memory://test?listen", "view")
+    before = our_threads()
+    Publisher("memory://test").image("a", PLANE)
+    until(lambda: viewer.messages(End))
+    assert len(viewer.messages(Item)) == 1
+    until(lambda: our_threads() == before)
+
+
 def test_a_url_that_cannot_be_used_leaves_nothing_open(publisher, until):
     publisher("ipc://taken?listen")
     before = our_threads()
@@ -817,3 +826,59 @@ def test_the_interpreter_ends_with_nobody_there(remote):
     pipeline("pub = ns.Publisher('ipc://nobody', settings=ns.PublisherSettings(close_timeout=0.3))")
     pipeline("pub.metric('m', 1)")
     assert pipeline.end() < 5
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_what_waits_when_the_interpreter_ends_still_goes_out(receiver, remote, until, ready):
+    """Pixels too, for which pyzmq needs a thread that it cannot start that late any more."""
+    pipeline = remote()
+    pipeline(
+        """
+import weakref
+class Other: pass
+other = Other()
+weakref.finalize(other, int)  # whose exit handler comes before those of pyzmq
+import numpy as np
+import napari_streaming as ns
+import napari_streaming.publish.publisher as module
+module.host_identity = lambda: "another machine"
+pub = ns.Publisher("ipc://test", settings=ns.PublisherSettings(close_timeout=10))
+def publish(n):
+    for t in range(n):
+        pub.image("a", np.full((512, 512), t, "u2"), at={"t": t})
+"""
+    )
+    rec = receiver("ipc://test?listen", window=PLANE.nbytes) if ready else None
+    if ready:
+        pipeline("publish(1)")
+        assert pipeline("pub.flush(10)")
+    pipeline("publish(20)")
+    ending = threading.Thread(target=pipeline.end)
+    ending.start()
+    rec = rec or receiver("ipc://test?listen", window=PLANE.nbytes)
+    ending.join(15)
+    until(lambda: rec.layers["a"].stats().received == 20 + ready)
+    assert np.asarray(rec.layers["a"].data)[:, 7, 7].tolist() == list(range(20))
+    assert rec.layers.log[-1].level == "complete"
+
+
+def test_a_forked_process_makes_a_publisher_of_its_own(receiver, remote):
+    rec = receiver("ipc://test?listen")
+    other = remote()
+    other("import os, numpy as np, napari_streaming as ns; pub = ns.Publisher('ipc://test')")
+    other("pub.image('parent', np.zeros((512, 512), 'u2'), at={'t': 0}); pub.flush()")
+    other(
+        """
+child = os.fork()
+if not child:
+    with ns.Publisher("ipc://test") as mine:
+        mine.image("child", np.ones((512, 512), "u2"), at={"t": 1})
+        os._exit(0 if mine.flush(10) else 1)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""
+    )
+    assert other("status") == 0
+    assert (read(rec, "child", t=1) == 1).all()
+    other("pub.image('parent', np.ones((512, 512), 'u2'), at={'t': 1})")
+    assert other("pub.flush(10)")
+    assert (read(rec, "parent", t=1) == 1).all()

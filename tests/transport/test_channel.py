@@ -127,6 +127,30 @@ def test_it_connects_before_anybody_listens(party, until):
     until(lambda: server.links and client.links)
 
 
+def test_who_connects_between_bind_and_listing_is_not_refused(party, until, monkeypatch):
+    announce = runtime.announce
+
+    def late(url):
+        time.sleep(0.3)
+        return announce(url)
+
+    client = party("ipc://late", "publish")
+    monkeypatch.setattr(runtime, "announce", late)
+    server = party("ipc://late?listen", "view")
+    until(lambda: client.links and server.links)
+    assert not server.refusals and not client.refusals
+
+
+def test_who_has_no_token_for_the_end_of_a_tunnel_is_told_so(party, until):
+    server = party("ipc://here?listen", "view")
+    (listing,) = runtime.runtime_folder().glob("*.json")
+    listing.unlink()
+    client = party("ipc://here", "publish")
+    until(lambda: client.refusals)
+    assert "paste the whole URL" in client.refusals[0]
+    assert not server.refusals
+
+
 # ---- junk ------------------------------------------------------------------------------
 
 ITEM = pack(Item(0, 0, 0.0, {}, (Array("data", "|u1", (1,)),)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
@@ -282,6 +283,13 @@ class Engine:
             sinks=sinks,
         )
 
+    def close_at_exit(self, timeout: float) -> None:
+        """Close when the interpreter ends; to be called when all sinks are open.
+
+        What was loaded last goes first: the transports are still there then.
+        """
+        atexit.register(self.close, timeout)
+
     def close(self, timeout: float) -> None:
         """Send what waits, then let go; never longer than `timeout` seconds."""
         if os.getpid() != self._process:
@@ -291,6 +299,7 @@ class Engine:
             if self._closed:
                 return
             self._closed = True
+        atexit.unregister(self.close)
         for outbox in self.outboxes():
             outbox.put_last(End())
         self.wait_until_idle(max(0.0, deadline - time.monotonic()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class LayerSpec:
 
     def same_structure(self, other: LayerSpec) -> bool:
         """Whether items of both belong to one layer."""
-        return self == other
+        return self is other or self == other
 
     def declare(self, stream: int, name: str) -> Declare:
         """Return the message that declares this as a stream."""
@@ -75,26 +76,47 @@ def image_spec(
 ) -> tuple[LayerSpec, np.ndarray]:
     """Return the spec and the array of an image; parameters as in ``Publisher.image``."""
     array = to_array("image", plane)
+    said = (axes, rgb, scale, translate, units, colormap, contrast_limits)
+    try:
+        return _image_spec(array.shape, array.dtype, *said), array
+    except TypeError:  # a list cannot be looked up
+        return _image_spec.__wrapped__(array.shape, array.dtype, *said), array
+
+
+# A live stream says the same with every plane: checking it again would cost more than the
+# rest of a call that copies nothing.
+@lru_cache(maxsize=256)
+def _image_spec(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    axes: Sequence[str] | None,
+    rgb: bool | None,
+    scale: Sequence[float],
+    translate: Sequence[float],
+    units: str | Sequence[str],
+    colormap: str,
+    contrast_limits: Sequence[float] | None,
+) -> LayerSpec:
     if rgb is None:
-        rgb = array.ndim >= 3 and array.shape[-1] in (3, 4) and array.dtype == np.uint8
-    if rgb and (array.ndim < 3 or array.shape[-1] not in (3, 4)):
-        raise DataError(f"image of shape {array.shape}: rgb needs a last axis of length 3 or 4")
+        rgb = len(shape) >= 3 and shape[-1] in (3, 4) and dtype == np.uint8
+    if rgb and (len(shape) < 3 or shape[-1] not in (3, 4)):
+        raise DataError(f"image of shape {shape}: rgb needs a last axis of length 3 or 4")
     limits = None
     if contrast_limits is not None:
         given = _numbers("contrast_limits", contrast_limits)
         if len(given) != 2 or not given[0] < given[1]:
             raise DataError(f"contrast_limits={given}: use two numbers, the lower one first")
         limits = (given[0], given[1])
-    ndim = array.ndim - 1 if rgb else array.ndim
+    ndim = len(shape) - 1 if rgb else len(shape)
     return LayerSpec(
         kind="image",
-        dtype=_dtype(array),
-        shape=_plane_shape(array, ndim),
+        dtype=_dtype(dtype),
+        shape=_plane_shape(shape, ndim),
         rgb=rgb,
         colormap=clean_name(colormap) if colormap else "",
         contrast_limits=limits,
         **_geometry(ndim, axes, scale, translate, units),
-    ), array
+    )
 
 
 def labels_spec(
@@ -113,8 +135,8 @@ def labels_spec(
         array = array.view(np.uint8)
     return LayerSpec(
         kind="labels",
-        dtype=_dtype(array),
-        shape=_plane_shape(array, array.ndim),
+        dtype=_dtype(array.dtype),
+        shape=_plane_shape(array.shape, array.ndim),
         **_geometry(array.ndim, axes, scale, translate, units),
     ), array
 
@@ -153,11 +175,13 @@ def points_spec(
         raise DataError(f"{len(features)} features, at most {_MAX_FEATURES} are possible")
     spec = LayerSpec(
         kind="points",
-        dtype=_dtype(array),
+        dtype=_dtype(array.dtype),
         shape=(array.shape[1],),
         # A column of strings is as wide as its longest value: no part of the structure.
         features={
-            name.removeprefix(FEATURE_PREFIX): "U" if values.dtype.kind == "U" else _dtype(values)
+            name.removeprefix(FEATURE_PREFIX): "U"
+            if values.dtype.kind == "U"
+            else _dtype(values.dtype)
             for name, values in arrays.items()
             if name != "data"
         },
@@ -173,16 +197,16 @@ def _feature_name(name: str) -> str:
     return clean
 
 
-def _dtype(array: np.ndarray) -> str:
-    return array.dtype.newbyteorder("<").str
+def _dtype(dtype: np.dtype[Any]) -> str:
+    return dtype.newbyteorder("<").str
 
 
-def _plane_shape(array: np.ndarray, ndim: int) -> tuple[int, ...]:
-    if ndim < 2 or array.ndim > 16:
-        raise DataError(f"a plane of shape {array.shape}: at least (y, x) is needed")
-    if array.size == 0:
-        raise DataError(f"a plane of shape {array.shape} has no pixels")
-    return array.shape
+def _plane_shape(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    if ndim < 2 or len(shape) > 16:
+        raise DataError(f"a plane of shape {shape}: at least (y, x) is needed")
+    if 0 in shape:
+        raise DataError(f"a plane of shape {shape} has no pixels")
+    return shape
 
 
 def _geometry(

@@ -77,8 +77,9 @@ class Publisher:
             pid=os.getpid(),
             run=new_token(),
         )
-        # Also when the interpreter ends, and when nobody holds the publisher any more.
+        # Also when nobody holds the publisher any more, and when the interpreter ends.
         self._finalizer = weakref.finalize(self, self._engine.close, self._settings.close_timeout)
+        self._finalizer.atexit = False
         try:
             for url in parsed:
                 if spawn:
@@ -87,6 +88,7 @@ class Publisher:
         except BaseException:
             self.close(0)
             raise
+        self._engine.close_at_exit(self._settings.close_timeout)
 
     # ---- layers ----------------------------------------------------------------------
 

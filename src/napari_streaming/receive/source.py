@@ -147,7 +147,9 @@ class Source:
 
     def received(self, link: Link, message: Message, buffers: Sequence[Buffer]) -> None:
         """Take in a message of a publisher's."""
-        publisher = self._publishers[link]
+        publisher = self._publishers.get(link)
+        if publisher is None:  # closed, while this thread was busy
+            return
         if isinstance(message, Item):
             self._take_item(link, publisher, message, buffers)
             publisher.receipts.item()

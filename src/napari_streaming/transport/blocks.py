@@ -111,7 +111,7 @@ class Blocks:
         The thread is only woken for a worthwhile stretch: small planes come by the thousand.
         """
         wanted = min(wanted, self._in_use + _AHEAD)
-        if wanted >= min(self._wanted + _TOUCH, self.memory.nbytes):
+        if self._wanted < wanted >= min(self._wanted + _TOUCH, self.memory.nbytes):
             self._wanted = wanted
             self._lock.notify_all()
 

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 _TURN = 0.25
 _FIRST_RETRY, _LAST_RETRY = 0.1, 2.0
 _MAX_STRANGERS = 256
+_PASTE_IT = "has no token: paste the whole URL that the other side gave, with what follows the #"
 
 
 class Link:
@@ -120,10 +121,7 @@ class Channel:
         else:
             url = _with_secret(url)
             if url.encrypted and not url.token:
-                raise TransportError(
-                    f"{url} has no token: paste the whole URL that the other side printed, "
-                    "with what follows the #"
-                )
+                raise TransportError(f"{url} {_PASTE_IT}")
         self.endpoint = create_endpoint(url)
         try:
             self.endpoint.open()
@@ -159,7 +157,8 @@ class Channel:
         """Stop the thread, waiting at most `timeout` seconds, and let go of the address."""
         self._closing.set()
         self.endpoint.wake()
-        self._thread.join(timeout)
+        if threading.current_thread() is not self._thread:  # the garbage collector's choice
+            self._thread.join(timeout)
 
     # ---- the thread ------------------------------------------------------------------
 
@@ -197,8 +196,14 @@ class Channel:
 
     def _greet(self, key: bytes) -> None:
         self._forget(key, "the connection was made anew")
-        token = _with_secret(self._asked).token  # a listener that started after us left it
-        self._sessions[key] = Session(self.me, listen=False, token=token, now=time.time())
+        url = _with_secret(self._asked)  # a listener that started after us left it
+        if not url.token and url.scheme != "memory":
+            # It is about to leave it; unless it runs elsewhere, at the end of a tunnel.
+            if self._retry_after > _FIRST_RETRY:
+                self._handler.refused(f"{self.url.address} {_PASTE_IT}")
+            self._retry_later()
+            return
+        self._sessions[key] = Session(self.me, listen=False, token=url.token, now=time.time())
         self._flush(key)
 
     def _receive(self, event: Received) -> None:

@@ -65,6 +65,9 @@ class _ZmqEndpoint(Endpoint):
 
     def __init__(self, url: StreamURL) -> None:
         super().__init__(url)
+        # Starts what pyzmq needs to send without a copy: when the interpreter ends, at the
+        # first plane that waited for a viewer, it would be too late for that.
+        zmq.Frame(b"\0", copy=False)
         self._context = zmq.Context(io_threads=1)
         self._poller = zmq.Poller()
         self._waker, self._woken = socket.socketpair()
