@@ -5,6 +5,7 @@ A plane is filled with its own number, so that a torn or mixed-up one shows.
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 
@@ -87,10 +88,16 @@ def address():
     def make(scheme):
         if scheme == "ipc":
             return "ipc://test"
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+        # Not one that the system gives to those who connect: they would take it.
+        ports = random.sample(range(15_000, 30_000), 100)
+        return next(f"tcp://127.0.0.1:{port}" for port in ports if is_free(port))
 
     return make
+
+
+def is_free(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 @pytest.fixture
