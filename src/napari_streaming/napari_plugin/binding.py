@@ -170,9 +170,10 @@ class LayerBinding:
         common = {"name": streamed.name, "metadata": {"stream": streamed.name}}
         common |= _geometry(streamed)
         if streamed.kind == "points":
+            points, columns = streamed.points()
             layer: Layer = Points(
-                data,
-                features=pd.DataFrame(streamed.features),
+                points,
+                features=pd.DataFrame(columns),
                 size=8,
                 face_color="transparent",
                 border_color="yellow",
@@ -195,7 +196,8 @@ class LayerBinding:
         return self._viewer.add_layer(layer)
 
     def _update_points(self, bound: _Bound, streamed: StreamedLayer) -> None:
-        points, features = streamed.data, pd.DataFrame(streamed.features)
+        points, columns = streamed.points()
+        features = pd.DataFrame(columns)
         if points.ndim == 2 and points.shape[1] != bound.layer.ndim:
             # napari cannot add a dimension to points: a new layer takes its place.
             position = self._viewer.layers.index(bound.layer)
