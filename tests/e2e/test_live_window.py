@@ -186,3 +186,16 @@ def test_the_canvas_says_where_the_sliders_stand(viewer, dock, until):
     assert overlay.text == "Well B02 · T 3"
     dock.session.overlay.set_enabled(False)
     assert not overlay.visible
+
+
+def test_words_that_are_taken_away_do_not_crash_the_window(viewer, dock, until):
+    # vispy draws words that were emptied from a buffer that is gone: the process dies.
+    with ns.Publisher(listening_url(dock)) as pub:
+        for turn in range(3):
+            pub.image(f"a{turn}", np.ones((512, 512)), at={"t": turn})
+            until(lambda name=f"a{turn}": received(dock, name) == 1)
+            viewer.screenshot(canvas_only=True, flash=False)
+            viewer.layers.clear()
+            until(lambda: not viewer.canvas.overlays.text.visible)
+            viewer.screenshot(canvas_only=True, flash=False)
+    viewer.canvas.overlays.text.visible = False

@@ -22,7 +22,8 @@ class DimensionOverlay:
 
     def __init__(self, viewer: Any, binding: LayerBinding) -> None:
         self._viewer, self._binding = viewer, binding
-        self._enabled, self._was_shown = True, False
+        self._enabled = True
+        self._is_on, self._visible_when_on = False, True
         for event in self._events():
             event.connect(self.update)
 
@@ -43,23 +44,23 @@ class DimensionOverlay:
 
     def set_enabled(self, enabled: bool) -> None:
         """Show the words, or take them away."""
-        self._enabled = enabled
-        if self._was_shown:
-            self._viewer.canvas.overlays.text.visible = enabled
+        self._enabled = self._visible_when_on = enabled
         self.update()
 
     def update(self) -> None:
         """Say where the sliders stand now."""
-        if not self._enabled:
-            return
         overlay = self._viewer.canvas.overlays.text
-        text = self.describe()
-        if overlay.text != text and (text or self._was_shown):
+        text = self.describe() if self._enabled else ""
+        # Hidden, never emptied: vispy crashes the process if it draws words that were taken
+        # away. And a user who hides it in napari's own menu means it.
+        if text and overlay.text != text:
             overlay.text = text
-        if text and not self._was_shown:
-            # Once only: a user who hides it in napari's own menu means it.
-            self._was_shown = True
-            overlay.position, overlay.visible = "top_left", True
+        if text and not self._is_on:
+            overlay.position, overlay.visible = "top_left", self._visible_when_on
+        elif self._is_on and not text:
+            self._visible_when_on = self._visible_when_on and overlay.visible
+            overlay.visible = False
+        self._is_on = bool(text)
 
     def describe(self) -> str:
         """Return the coordinates at the sliders, of all layers that are on show."""

@@ -85,4 +85,5 @@ def warm_up(viewer: Any) -> None:
     overlay.text, overlay.visible = "T 0", True
     viewer.screenshot(canvas_only=True, flash=False)  # the shaders and the font, too
     viewer.layers.remove(layer)
-    overlay.text, overlay.visible = text, was_visible
+    # Not empty: vispy crashes the process if it draws words that were taken away.
+    overlay.visible, overlay.text = was_visible, text or " "

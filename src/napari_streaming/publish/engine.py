@@ -93,6 +93,7 @@ class Engine:
         self._closed = False
         self._publishing = threading.Lock()
         self._streams = _Streams()
+        self._kept_bytes = 0  # of the latest parcels
         self._lent: dict[int, Lent] = {}
         self._pool = Pool(memory)
         self._progress = threading.Event()
@@ -163,7 +164,7 @@ class Engine:
             )
         self.check_process()  # before the lock, which a thread left behind may have held
         with self._publishing:
-            self.check_open()
+            self._check_not_closed()
             stream = self._stream(name, spec)
             staged = self._stage(arrays)
             sequence = stream.published
@@ -182,10 +183,10 @@ class Engine:
         """Keep the latest parcel of a stream for late joiners, in half of the memory."""
         with self._streams.lock:
             before, stream.latest = stream.latest, parcel
-            kept = sum(one.latest.nbytes for one in self._streams.all if one.latest)
+            self._kept_bytes += parcel.nbytes - (before.nbytes if before else 0)
         if before is not None:
             before.release()
-        if kept > self.segment.size // 2:
+        if self._kept_bytes > self.segment.size // 2:
             self._forget_latest()
 
     def _stream(self, name: str, spec: LayerSpec) -> _Stream:
@@ -237,6 +238,7 @@ class Engine:
                 return False
             _, index, parcel = min(kept)
             self._streams.all[index].latest = None
+            self._kept_bytes -= parcel.nbytes
         parcel.release()
         return True
 
@@ -310,6 +312,9 @@ class Engine:
     def check_open(self) -> None:
         """Raise ClosedError if nothing can be published."""
         self.check_process()
+        self._check_not_closed()
+
+    def _check_not_closed(self) -> None:
         if self._closed:
             raise ClosedError("this Publisher is closed; make a new one")
 

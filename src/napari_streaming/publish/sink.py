@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -81,7 +80,7 @@ class Sink:
 
     def __init__(self, url: StreamURL, me: Peer, source: Source) -> None:
         self._source = source
-        self._lock = threading.Lock()
+        # Replaced as a whole by the channel's thread: the producer looks at it without a lock.
         self._outboxes: dict[Link, Outbox] = {}
         self._kept = None if url.listen else self._make_outbox()
         self._retired = Tally()  # of viewers that left
@@ -103,8 +102,7 @@ class Sink:
         """Return the outboxes that take parcels now."""
         if self._kept is not None:
             return [self._kept]
-        with self._lock:
-            return list(self._outboxes.values())
+        return list(self._outboxes.values())
 
     @property
     def viewers(self) -> int:
@@ -113,10 +111,10 @@ class Sink:
 
     def wake(self) -> None:
         """Have the queued things sent, where any may go: a turn costs the producer time."""
-        with self._lock:
-            outboxes = list(self._outboxes.values())
-        if not all(outbox.is_stuck for outbox in outboxes):
-            self._channel.wake()
+        for outbox in self._outboxes.values():
+            if not outbox.is_stuck:
+                self._channel.wake()
+                return
 
     def close(self, timeout: float) -> None:
         """Stop, whatever the viewers do."""
@@ -142,8 +140,8 @@ class Sink:
         """Begin to feed a viewer."""
         source = self._source
         outbox = self._kept or self._make_outbox()
-        with self._lock:  # before it opens: what is published from now on must not miss it
-            self._outboxes[link] = outbox
+        # Before it opens: what is published from now on must not miss it.
+        self._outboxes = {**self._outboxes, link: outbox}
         outbox.open(link, source.declarations, source.latest_parcels, source.segment)
         self._state = "connected"
         source.changed()
@@ -158,8 +156,8 @@ class Sink:
 
     def lost(self, link: Link, reason: str) -> None:
         """Keep what the viewer did not acknowledge, if it may come back."""
-        with self._lock:
-            outbox = self._outboxes.pop(link)
+        outbox = self._outboxes[link]
+        self._outboxes = {key: box for key, box in self._outboxes.items() if key is not link}
         if outbox is self._kept:
             outbox.suspend()
         else:
@@ -182,5 +180,5 @@ class Sink:
             self._kept.leave_limbo()
         self._leaving = [outbox for outbox in self._leaving if not outbox.leave_limbo()]
         window = self._source.window_share()
-        for link, outbox in list(self._outboxes.items()):
+        for link, outbox in self._outboxes.items():
             outbox.send(link, min(window, link.peer.window))

@@ -127,13 +127,13 @@ def stage(
     Staged or None
         None: there is no room.
     """
-    dtype = array.dtype.newbyteorder("<")
+    dtype = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("<")
     loan = lent.get(array.__array_interface__["data"][0]) if lent else None
     if (
         loan is not None
         and loan.slot.nbytes == array.nbytes
         and array.flags.c_contiguous
-        and array.dtype == dtype
+        and array.dtype.isnative
     ):
         loan.array.flags.writeable = array.flags.writeable = False  # viewers read it from now on
         loan.slot.seal()

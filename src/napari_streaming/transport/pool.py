@@ -53,7 +53,6 @@ class Slot:
         self.nbytes = nbytes
         self.generation = generation
         self._pool, self._offset = pool, offset
-        self._header = pool.memory[offset : offset + 8].view("<u8")
         self._users = 1
         self._lock = threading.Lock()
         self._stamp(0)
@@ -97,7 +96,7 @@ class Slot:
             self._pool.give_back(self._offset, self.nbytes)
 
     def _stamp(self, generation: int) -> None:
-        self._header[0] = generation
+        self._pool.words[self._offset // 8] = generation
 
 
 class Pool:
@@ -114,6 +113,8 @@ class Pool:
         How viewers find it; its `address` is empty where memory cannot be shared.
     memory : ndarray of uint8
         The whole segment.
+    words : memoryview of uint64
+        The same, for the blocks' headers.
     is_closed : bool
         Whether :meth:`close` was called.
     """
@@ -122,6 +123,7 @@ class Pool:
         size = whole_pages(size)
         identity = secrets.token_hex(_IDENTITY)
         self.memory, address, self._unmake = _make_segment(size)
+        self.words = self.memory.data.cast("B").cast("Q")
         self.segment = Segment(identity, address, size)
         mark = _MAGIC + bytes.fromhex(identity)
         self.memory[: len(mark)] = np.frombuffer(mark, np.uint8)

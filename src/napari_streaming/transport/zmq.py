@@ -7,13 +7,9 @@ URL is all a user has to carry.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import errno
 import hashlib
 import socket
-import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +21,7 @@ from zmq.utils.monitor import recv_monitor_message
 from napari_streaming.errors import AddressInUseError, TransportError
 from napari_streaming.transport.base import Connected, Delivery, Endpoint, Event, Lost, Received
 from napari_streaming.transport.runtime import runtime_folder
+from napari_streaming.transport.waker import Waker
 from napari_streaming.uri import StreamURL
 from napari_streaming.wire.codec import MAX_BUFFER, Buffer
 
@@ -42,21 +39,6 @@ class _Done:
 
 _DONE = _Done()
 
-if sys.platform == "win32":
-
-    def _ring(waker: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # woken already, or closed
-            waker.send(b"\0")
-
-else:
-    # This keeps the interpreter's lock. `socket.send` lets it go, the woken thread takes it,
-    # and who published a plane gets it back milliseconds later where all cores are busy.
-    _send = ctypes.PyDLL(None).send
-    _send.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
-
-    def _ring(waker: socket.socket) -> None:
-        _send(waker.fileno(), b"\0", 1, 0)
-
 
 class _ZmqEndpoint(Endpoint):
     """What both kinds share: a socket, a waker, a poller."""
@@ -70,11 +52,8 @@ class _ZmqEndpoint(Endpoint):
         zmq.Frame(b"\0", copy=False)
         self._context = zmq.Context(io_threads=1)
         self._poller = zmq.Poller()
-        self._waker, self._woken = socket.socketpair()
-        self._waker.setblocking(False)
-        self._woken.setblocking(False)
-        self._waking = threading.Lock()
-        self._poller.register(self._woken, zmq.POLLIN)
+        self._waker = Waker()
+        self._poller.register(self._waker.fd, zmq.POLLIN)
         self._socket: zmq.Socket[bytes] = self._make_socket()
 
     def _make_socket(self) -> zmq.Socket[bytes]:
@@ -101,21 +80,13 @@ class _ZmqEndpoint(Endpoint):
         return f"ipc://{path if path.is_absolute() else runtime_folder() / path}"
 
     def wake(self) -> None:
-        with self._waking:
-            _ring(self._waker)
+        self._waker.ring()
 
     def poll(self, timeout: float) -> list[Event]:
         ready = dict(self._poller.poll(max(0, round(timeout * 1000))))
-        if self._woken.fileno() in ready:
-            self._drain_waker()
+        if self._waker.fd in ready:
+            self._waker.drain()
         return self._events(ready)
-
-    def _drain_waker(self) -> None:
-        try:
-            while len(self._woken.recv(4096)) == 4096:
-                pass
-        except BlockingIOError:
-            return
 
     def _events(self, ready: dict[object, int]) -> list[Event]:
         raise NotImplementedError
@@ -142,9 +113,7 @@ class _ZmqEndpoint(Endpoint):
     def close(self) -> None:
         self._socket.close(linger=0)
         self._context.destroy(linger=0)
-        with self._waking:  # else a late wake could write to whatever gets the same number
-            self._waker.close()
-        self._woken.close()
+        self._waker.close()
 
 
 class ListeningEndpoint(_ZmqEndpoint):
