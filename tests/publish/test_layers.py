@@ -11,7 +11,7 @@ from napari_streaming.publish.staging import clean_coordinates, clean_name
 from napari_streaming.wire.codec import pack, unpack
 from napari_streaming.wire.messages import FEATURE_PREFIX
 
-NOTHING = {"axes": None, "scale": (), "translate": (), "units": ()}
+NOTHING = {"axes": None, "scale": (), "translate": (), "units": (), "qos": "latest"}
 IMAGE = NOTHING | {"rgb": None, "colormap": "", "contrast_limits": None}
 PLANE = np.zeros((4, 5), np.uint16)
 

@@ -69,7 +69,7 @@ class Desk:
         if slot is not None:
             slot.seal()
         array = Staged("data", "|u1", (nbytes,), slot, b"" if slot else bytes(nbytes))
-        return Parcel(stream, sequence, 0.0, {}, (array,), nbytes)
+        return Parcel(stream, sequence, 0.0, {}, (array,), nbytes, {})
 
     def put(self, stream=0, nbytes=BIG, **options):
         parcel = self.parcel(stream, nbytes, **options)

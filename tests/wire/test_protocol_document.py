@@ -138,7 +138,9 @@ def test_the_bounds_are_those_of_the_types(row):
     name, _, bounds = row
     kind = getattr(messages, name)
     meta = typing.get_args(kind)[-1]
-    if words := re.match(r"(?:(\d+) to|at most) (\d+) (code points|floats|ints|Names)", bounds):
+    if words := re.match(
+        r"(?:(\d+) to|at most) (\d+) (code points|floats|ints|Names|Coordinates)", bounds
+    ):
         assert (meta.min_length or 0, meta.max_length) == (int(words[1] or 0), int(words[2]))
         if name == "Shape":
             side = typing.get_args(typing.get_args(typing.get_args(kind)[0])[0])[1]
@@ -150,7 +152,7 @@ def test_the_bounds_are_those_of_the_types(row):
     elif name == "Time":
         assert bounds.endswith("at least 0, below 2^37")
         assert (meta.ge, meta.lt) == (0, 2**37)
-    elif name in ("LayerKind", "StatusLevel"):
+    elif name in ("LayerKind", "StatusLevel", "QualityOfService"):
         assert tuple(re.findall("`(.+?)`", bounds)) == typing.get_args(kind)
     elif name == "FeatureDtype":
         dtype = typing.get_args(messages.Dtype)[1].pattern

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from napari.layers import Image, Labels, Layer, Points
-from napari.utils.colormaps import ensure_colormap
+from napari.layers import Image, Layer, Points
 
+from napari_streaming.napari_plugin.layers import geometry, limits_of, make_layer
 from napari_streaming.receive.batching import Batcher, BatchingPolicy
 from napari_streaming.receive.catalog import Catalog, StreamedLayer
 
@@ -167,33 +167,7 @@ class LayerBinding:
         streamed.counters.shown(received)
 
     def _add(self, streamed: StreamedLayer, data: Any) -> Layer:
-        common = {"name": streamed.name, "metadata": {"stream": streamed.name}}
-        common |= _geometry(streamed)
-        if streamed.kind == "points":
-            points, columns = streamed.points()
-            layer: Layer = Points(
-                points,
-                features=pd.DataFrame(columns),
-                size=8,
-                face_color="transparent",
-                border_color="yellow",
-                border_width=0.15,
-                **common,
-            )
-        elif streamed.kind == "labels":
-            layer = Labels(data, **common)
-            layer.editable = False
-        else:
-            layer = Image(
-                data,
-                rgb=streamed.declare.rgb,
-                multiscale=False,
-                contrast_limits=None if streamed.declare.rgb else _limits(streamed),
-                colormap=None if streamed.declare.rgb else _colormap(streamed),
-                blending="translucent_no_depth" if streamed.declare.rgb else "additive",
-                **common,
-            )
-        return self._viewer.add_layer(layer)
+        return self._viewer.add_layer(make_layer(streamed, data))
 
     def _update_points(self, bound: _Bound, streamed: StreamedLayer) -> None:
         points, columns = streamed.points()
@@ -221,7 +195,7 @@ class LayerBinding:
             new_axes = data.ndim != bound.data.ndim
             layer.data = bound.data = data
             if new_axes:
-                for name, value in _geometry(streamed).items():
+                for name, value in geometry(streamed).items():
                     setattr(layer, name, value)
         if isinstance(layer, Image) and bound.limits == tuple(layer.contrast_limits):
             self._widen(bound, streamed)
@@ -238,7 +212,7 @@ class LayerBinding:
 
     def _widen(self, bound: _Bound, streamed: StreamedLayer) -> None:
         """Follow the range of the data, until the user has set the limits."""
-        limits = _limits(streamed)
+        limits = limits_of(streamed)
         if limits is not None and limits != bound.limits and not streamed.declare.rgb:
             low, high = bound.layer.contrast_limits_range
             bound.layer.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
@@ -260,43 +234,3 @@ class LayerBinding:
             dims.current_step = tuple(step)
         finally:
             self._moving = was_moving
-
-
-def _geometry(streamed: StreamedLayer) -> dict[str, Any]:
-    """Return what a napari layer is told of its axes."""
-    declare, stacked = streamed.declare, len(streamed.stack_axes)
-    own = len(declare.axes)
-    geometry: dict[str, Any] = {
-        "axis_labels": streamed.axes,
-        "scale": (1.0,) * stacked + (declare.scale or (1.0,) * own),
-        "translate": (0.0,) * stacked + (declare.translate or (0.0,) * own),
-    }
-    if declare.units and _known_units(declare.units):
-        geometry["units"] = ("pixel",) * stacked + declare.units
-    return geometry
-
-
-def _known_units(units: tuple[str, ...]) -> bool:
-    """Whether napari can understand these units; it refuses a layer with others."""
-    import pint
-
-    try:
-        return all(pint.get_application_registry().Unit(unit) is not None for unit in units)
-    except (pint.UndefinedUnitError, pint.DefinitionSyntaxError, ValueError) as error:
-        logger.warning("units %s are shown as pixels: %s", units, error)
-        return False
-
-
-def _colormap(streamed: StreamedLayer) -> Any:
-    """Return the declared colormap, or gray where napari does not know it."""
-    try:
-        return ensure_colormap(streamed.declare.colormap or "gray")
-    except KeyError:
-        logger.warning("%r: unknown colormap %r", streamed.name, streamed.declare.colormap)
-        return ensure_colormap("gray")
-
-
-def _limits(streamed: StreamedLayer) -> tuple[float, float] | None:
-    if streamed.kind != "image" or streamed.declare.rgb:
-        return None
-    return streamed.contrast_limits or (0.0, 1.0)

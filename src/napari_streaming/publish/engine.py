@@ -130,6 +130,7 @@ class Engine:
         spec: LayerSpec,
         at: Mapping[str, Any] | None,
         arrays: Mapping[str, np.ndarray],
+        **extra: Any,
     ) -> None:
         """Stage one item and queue it for every viewer.
 
@@ -143,6 +144,8 @@ class Engine:
             Named coordinates.
         arrays : mapping of str to ndarray
             By their names in the item.
+        **extra
+            Fields of the Item that few items have, already checked.
 
         Raises
         ------
@@ -173,7 +176,7 @@ class Engine:
                 for outbox in self.outboxes():
                     outbox.note_drop(stream.declare.stream, sequence)
                 return
-            parcel = Parcel(stream.declare.stream, sequence, now, where, staged, nbytes)
+            parcel = Parcel(stream.declare.stream, sequence, now, where, staged, nbytes, extra)
             for outbox in self.outboxes():
                 outbox.put(parcel)
             self.wake()

@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from napari_streaming.errors import DataError
 from napari_streaming.publish.staging import clean_name, to_array
-from napari_streaming.wire.messages import FEATURE_PREFIX, Declare, LayerKind
+from napari_streaming.wire.messages import FEATURE_PREFIX, Declare, LayerKind, QualityOfService
 
 __all__ = ["LayerSpec", "image_spec", "labels_spec", "points_spec"]
 
@@ -37,6 +37,7 @@ class LayerSpec:
     translate: tuple[float, ...] = ()
     units: tuple[str, ...] = ()
     features: Mapping[str, str] = field(default_factory=dict)
+    qos: QualityOfService = "latest"
     colormap: str = field(default="", compare=False)
     contrast_limits: tuple[float, float] | None = field(default=None, compare=False)
 
@@ -60,6 +61,7 @@ class LayerSpec:
             colormap=self.colormap,
             contrast_limits=self.contrast_limits,
             features=dict(self.features),
+            qos=self.qos,
         )
 
 
@@ -73,10 +75,11 @@ def image_spec(
     units: str | Sequence[str],
     colormap: str,
     contrast_limits: Sequence[float] | None,
+    qos: QualityOfService,
 ) -> tuple[LayerSpec, np.ndarray]:
     """Return the spec and the array of an image; parameters as in ``Publisher.image``."""
     array = to_array("image", plane)
-    said = (axes, rgb, scale, translate, units, colormap, contrast_limits)
+    said = (axes, rgb, scale, translate, units, colormap, contrast_limits, qos)
     try:
         return _image_spec(array.shape, array.dtype, *said), array
     except TypeError:  # a list cannot be looked up
@@ -96,6 +99,7 @@ def _image_spec(
     units: str | Sequence[str],
     colormap: str,
     contrast_limits: Sequence[float] | None,
+    qos: QualityOfService,
 ) -> LayerSpec:
     if rgb is None:
         rgb = len(shape) >= 3 and shape[-1] in (3, 4) and dtype == np.uint8
@@ -115,6 +119,7 @@ def _image_spec(
         rgb=rgb,
         colormap=clean_name(colormap) if colormap else "",
         contrast_limits=limits,
+        qos=_qos(qos),
         **_geometry(ndim, axes, scale, translate, units),
     )
 
@@ -126,6 +131,7 @@ def labels_spec(
     scale: Sequence[float],
     translate: Sequence[float],
     units: str | Sequence[str],
+    qos: QualityOfService,
 ) -> tuple[LayerSpec, np.ndarray]:
     """Return the spec and the array of labels; parameters as in ``Publisher.labels``."""
     array = to_array("labels", mask)
@@ -137,6 +143,7 @@ def labels_spec(
         kind="labels",
         dtype=_dtype(array.dtype),
         shape=_plane_shape(array.shape, array.ndim),
+        qos=_qos(qos),
         **_geometry(array.ndim, axes, scale, translate, units),
     ), array
 
@@ -149,6 +156,7 @@ def points_spec(
     scale: Sequence[float],
     translate: Sequence[float],
     units: str | Sequence[str],
+    qos: QualityOfService,
 ) -> tuple[LayerSpec, dict[str, np.ndarray]]:
     """Return the spec and the arrays of points; parameters as in ``Publisher.points``."""
     array = to_array("points", coordinates)
@@ -177,6 +185,7 @@ def points_spec(
         kind="points",
         dtype=_dtype(array.dtype),
         shape=(array.shape[1],),
+        qos=_qos(qos),
         # A column of strings is as wide as its longest value: no part of the structure.
         features={
             name.removeprefix(FEATURE_PREFIX): "U"
@@ -195,6 +204,12 @@ def _feature_name(name: str) -> str:
     if len(FEATURE_PREFIX + clean) > 256:
         raise DataError(f"feature name {clean!r} is too long")
     return clean
+
+
+def _qos(qos: QualityOfService) -> QualityOfService:
+    if qos not in get_args(QualityOfService):
+        raise DataError(f"qos={qos!r}: use one of {', '.join(get_args(QualityOfService))}")
+    return qos
 
 
 def _dtype(dtype: np.dtype[Any]) -> str:

@@ -340,7 +340,7 @@ class Outbox:
             for a, described in zip(parcel.arrays, arrays, strict=True)
             if described.block is None
         ]
-        item = Item(parcel.stream, parcel.sequence, parcel.time, parcel.at, arrays)
+        item = Item(parcel.stream, parcel.sequence, parcel.time, parcel.at, arrays, **parcel.extra)
         delivery = link.send(item, buffers)
         if delivery is None:
             return False

@@ -23,7 +23,7 @@ from napari_streaming.publish.viewer_process import start_viewer
 from napari_streaming.settings import PublisherSettings
 from napari_streaming.transport.runtime import host_identity, new_token, program_name
 from napari_streaming.uri import parse_url
-from napari_streaming.wire.messages import Peer, Status, StatusLevel
+from napari_streaming.wire.messages import Peer, QualityOfService, Status, StatusLevel
 
 __all__ = ["Publisher", "PublisherStats"]
 
@@ -105,6 +105,7 @@ class Publisher:
         units: str | Sequence[str] = (),
         colormap: str = "",
         contrast_limits: Sequence[float] | None = None,
+        qos: QualityOfService = "latest",
     ) -> None:
         """Stream one plane (or volume) of an image layer.
 
@@ -129,6 +130,8 @@ class Publisher:
             A colormap name of napari's. Told once: later the viewer's user decides.
         contrast_limits : (float, float), optional
             Told once, too. By default they follow the data until the user sets them.
+        qos : {"latest", "reliable"}
+            Whether the newest planes win where a viewer is slow, or none may be lost.
 
         Raises
         ------
@@ -139,7 +142,7 @@ class Publisher:
         """
         spec, array = image_spec(
             plane, axes=axes, rgb=rgb, scale=scale, translate=translate, units=units,
-            colormap=colormap, contrast_limits=contrast_limits,
+            colormap=colormap, contrast_limits=contrast_limits, qos=qos,
         )  # fmt: skip
         self._engine.publish(name, spec, at, {"data": array})
 
@@ -153,6 +156,7 @@ class Publisher:
         scale: Sequence[float] = (),
         translate: Sequence[float] = (),
         units: str | Sequence[str] = (),
+        qos: QualityOfService = "latest",
     ) -> None:
         """Stream one plane of a labels layer.
 
@@ -162,7 +166,7 @@ class Publisher:
             The layer.
         mask : array-like of bool or integer, shape (..., y, x)
             0 is background.
-        at, axes, scale, translate, units
+        at, axes, scale, translate, units, qos
             As for :meth:`image`.
 
         Raises
@@ -170,7 +174,9 @@ class Publisher:
         DataError, ClosedError
             As for :meth:`image`.
         """
-        spec, array = labels_spec(mask, axes=axes, scale=scale, translate=translate, units=units)
+        spec, array = labels_spec(
+            mask, axes=axes, scale=scale, translate=translate, units=units, qos=qos
+        )
         self._engine.publish(name, spec, at, {"data": array})
 
     def points(
@@ -184,6 +190,7 @@ class Publisher:
         scale: Sequence[float] = (),
         translate: Sequence[float] = (),
         units: str | Sequence[str] = (),
+        qos: QualityOfService = "latest",
     ) -> None:
         """Stream the points at some coordinates; they replace those that were there.
 
@@ -196,7 +203,7 @@ class Publisher:
             `n` may be 0.
         features : mapping of str to array-like, shape (n,), optional
             A column of numbers or strings for each name.
-        at, axes, scale, translate, units
+        at, axes, scale, translate, units, qos
             As for :meth:`image`.
 
         Raises
@@ -205,8 +212,9 @@ class Publisher:
             As for :meth:`image`.
         """
         spec, arrays = points_spec(
-            coordinates, features or {}, axes=axes, scale=scale, translate=translate, units=units
-        )
+            coordinates, features or {}, axes=axes, scale=scale, translate=translate,
+            units=units, qos=qos,
+        )  # fmt: skip
         self._engine.publish(name, spec, at, arrays)
 
     @contextlib.contextmanager

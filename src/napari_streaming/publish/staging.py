@@ -64,7 +64,10 @@ class Staged:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parcel:
-    """An item that waits for viewers: what is common to all of them."""
+    """An item that waits for viewers: what is common to all of them.
+
+    `extra` holds the fields of the Item that few items have.
+    """
 
     stream: int
     sequence: int
@@ -72,6 +75,7 @@ class Parcel:
     at: dict[str, Coordinate]
     arrays: tuple[Staged, ...]
     nbytes: int
+    extra: Mapping[str, Any]
 
     @property
     def in_pool(self) -> bool:

@@ -6,6 +6,7 @@ not in shared memory. The header is the magic, the version and a msgpack map.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -88,7 +89,7 @@ def _check(message: Message, buffers: Sequence[Buffer]) -> None:
     if len(inline) != len(buffers):
         raise MalformedError(f"{len(buffers)} buffers for {len(inline)} inline arrays")
     if isinstance(message, Item):
-        for value in message.at.values():
+        for value in itertools.chain(message.at.values(), *message.along.values()):
             if isinstance(value, float) and not math.isfinite(value):
                 raise MalformedError(f"a coordinate of {value}")
         for array in message.arrays:

@@ -30,10 +30,12 @@ __all__ = [
     "Ping",
     "Pong",
     "Problem",
+    "QualityOfService",
     "Reject",
     "Segment",
     "Status",
     "StatusLevel",
+    "Subscribe",
     "Welcome",
 ]
 
@@ -52,9 +54,11 @@ Names = Annotated[tuple[Name, ...], Meta(max_length=16)]
 Column = Annotated[list[float], Meta(max_length=65536)]
 
 Coordinate = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float | Short
+Values = Annotated[tuple[Coordinate, ...], Meta(min_length=1, max_length=65536)]
 FEATURE_PREFIX = "features/"
 """Stands before a feature's name where it names an array of an item."""
-LayerKind = Literal["image", "labels", "points"]
+LayerKind = Literal["image", "labels", "points", "shapes", "tracks", "vectors", "surface"]
+QualityOfService = Literal["latest", "reliable"]
 StatusLevel = Literal["info", "warning", "error", "complete"]
 
 
@@ -97,9 +101,10 @@ class Reject(Struct, frozen=True, tag="reject"):
 class Declare(Struct, frozen=True, tag="declare", kw_only=True):
     """A stream and the layer it makes, before its first item.
 
-    `shape` and `dtype` are those of one plane (points: one row of coordinates; `features`
-    maps column names to dtypes, ``U`` for strings). `axes` names the axes of the plane;
-    `scale`, `units` and `translate` run along them. Empty tuples mean "not said".
+    `shape` and `dtype` are those of one plane, or of one row of coordinates; `features`
+    maps column names to dtypes, ``U`` for strings. `axes` names the axes of the plane or of
+    the coordinates; `scale`, `units` and `translate` run along them. Empty tuples mean "not
+    said".
     """
 
     stream: StreamId
@@ -115,6 +120,7 @@ class Declare(Struct, frozen=True, tag="declare", kw_only=True):
     colormap: Short = ""
     contrast_limits: tuple[float, float] | None = None
     features: Annotated[dict[Name, FeatureDtype], Meta(max_length=256)] = {}
+    qos: QualityOfService = "latest"
 
 
 class Block(Struct, frozen=True, array_like=True):
@@ -137,18 +143,29 @@ class Array(Struct, frozen=True):
     block: Block | None = None
 
 
-class Item(Struct, frozen=True, tag="item"):
-    """One plane, or one set of points, at named coordinates.
+class Item(Struct, frozen=True, tag="item", omit_defaults=True):
+    """One plane, or one set of points, shapes and the like, at named coordinates.
 
     `sequence` counts the items of its stream from 0 without holes; `time` is the
-    publisher's clock (seconds since the epoch) when the call was made.
+    publisher's clock (seconds since the epoch) when the call was made. `along` names
+    coordinates that run along leading axes: several planes in one item. `offset` is where
+    a part of a plane lies in it. Sets with different keys stand beside each other at the
+    same coordinates; one that is appended adds its rows to what is there. A `preview` comes
+    again in its turn. `scale` and `translate` hold for this item only.
     """
 
     stream: StreamId
     sequence: Count
     time: Time
     at: Annotated[dict[Name, Coordinate], Meta(max_length=16)]
-    arrays: Annotated[tuple[Array, ...], Meta(min_length=1, max_length=257)]
+    arrays: Annotated[tuple[Array, ...], Meta(min_length=1, max_length=260)]
+    along: Annotated[dict[Name, Values], Meta(max_length=15)] = {}
+    offset: Annotated[tuple[Count, ...], Meta(max_length=16)] = ()
+    scale: Numbers = ()
+    translate: Numbers = ()
+    key: Short = ""
+    append: bool = False
+    preview: bool = False
 
 
 class Metric(Struct, frozen=True, tag="metric"):
@@ -176,6 +193,17 @@ class Gap(Struct, frozen=True, tag="gap"):
     last: Count
     count: Count
     reason: Text
+
+
+class Subscribe(Struct, frozen=True, tag="subscribe"):
+    """What a viewer wants to be sent of the past, before any item.
+
+    `history` is how many of the last items of each stream, None for all that there are;
+    `have` is the last sequence number that it has of a stream of this publisher's run.
+    """
+
+    history: Count | None = None
+    have: Annotated[dict[StreamId, Count], Meta(max_length=65536)] = {}
 
 
 class Segment(Struct, frozen=True, tag="segment"):
@@ -239,6 +267,7 @@ Message = (
     | Metric
     | Status
     | Gap
+    | Subscribe
     | Segment
     | Attached
     | Ack

@@ -29,6 +29,7 @@ from napari_streaming.wire.messages import (
     Reject,
     Segment,
     Status,
+    Subscribe,
     Welcome,
 )
 
@@ -58,7 +59,7 @@ TRANSITIONS: dict[tuple[State, bool, type], State] = {
 
 _SPOKEN_BY = {
     "publish": (Declare, Item, Metric, Status, Gap, Segment, End, Problem, Ping, Pong),
-    "view": (Ack, Attached, Problem, Ping, Pong),
+    "view": (Subscribe, Ack, Attached, Problem, Ping, Pong),
 }
 
 
