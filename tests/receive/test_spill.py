@@ -55,7 +55,7 @@ class Run:
 
     @property
     def files(self):
-        home = self.stack._home.path
+        home = self.stack._homes[self.stack.shape].path
         return [] if home is None else list(home.glob("c.*"))
 
 
@@ -134,7 +134,7 @@ def test_what_lies_on_the_disk_is_a_zarr_array(until):
     for t in range(20):
         run.put(t)
     until(lambda: len(run.files) >= 12)
-    array = zarr.open_array(run.stack._home.path, mode="r")
+    array = zarr.open_array(run.stack._homes[run.stack.shape].path, mode="r")
     assert array.shape[1:] == SHAPE
     assert array.dtype == DTYPE
     assert (array[5] == 5).all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -11,8 +13,9 @@ import numpy as np
 
 from napari_streaming.errors import MalformedError, StateError, TransportError
 from napari_streaming.receive.arena import Arena
-from napari_streaming.receive.catalog import Catalog, StreamedLayer
+from napari_streaming.receive.catalog import Catalog
 from napari_streaming.receive.checks import contradiction, garbled, mismatch
+from napari_streaming.receive.streamed_layer import StreamedLayer, Transform
 from napari_streaming.transport.channel import Channel, Link
 from napari_streaming.transport.pool import AttachedSegment
 from napari_streaming.uri import StreamURL
@@ -69,7 +72,7 @@ class _Publisher:
 
     receipts: Receipts = field(default_factory=Receipts)
     segments: dict[str, AttachedSegment] = field(default_factory=dict)
-    layers: dict[int, StreamedLayer] = field(default_factory=dict)
+    streams: dict[int, tuple[Declare, StreamedLayer]] = field(default_factory=dict)
     ended: bool = False
 
 
@@ -124,11 +127,13 @@ class Source:
     def opened(self, link: Link) -> None:
         """Note a new publisher."""
         self._publishers[link] = _Publisher()
+        self._catalog.run_began(link.peer.run)
         self._show_state()
 
     def lost(self, link: Link, reason: str) -> None:
         """Note that a publisher is gone; what it sent stays."""
         publisher = self._publishers.pop(link)
+        self._catalog.run_ended(link.peer.run)
         if not publisher.ended:
             self._catalog.say("warning", f"{link.peer.program} is gone: {reason}")
         self._show_state()
@@ -160,7 +165,8 @@ class Source:
         if isinstance(message, Declare):
             if problem := contradiction(message):
                 raise MalformedError(f"stream {message.name!r}: {problem}")
-            publisher.layers[message.stream] = self._catalog.declare(message)
+            layer = self._catalog.declare(message, link.peer.run)
+            publisher.streams[message.stream] = message, layer
         elif isinstance(message, Segment):
             link.send(self._attach(publisher, message))
         elif isinstance(message, Metric):
@@ -196,7 +202,7 @@ class Source:
         return self._streams.setdefault((link.peer.run, stream), _Stream())
 
     def _take_gap(self, link: Link, publisher: _Publisher, gap: Gap) -> None:
-        layer = publisher.layers.get(gap.stream)
+        _, layer = publisher.streams.get(gap.stream, (None, None))
         if layer is None:
             raise StateError(f"a gap in stream {gap.stream}, which was never declared")
         # A publisher that reconnects is not sure what has arrived: it may tell a gap again, or
@@ -212,36 +218,69 @@ class Source:
     def _take_item(
         self, link: Link, publisher: _Publisher, item: Item, buffers: Sequence[Buffer]
     ) -> None:
-        layer = publisher.layers.get(item.stream)
-        if layer is None:
+        if item.stream not in publisher.streams:
             raise StateError(f"an item of stream {item.stream}, which was never declared")
+        declare, layer = publisher.streams[item.stream]
         numbers = self._stream(link, item.stream).numbers
         if item.sequence <= numbers.last:
             numbers.accept(item.sequence)
             return
-        arrays, problem = None, mismatch(item, layer.declare)
+        grew: bool | None = None
+        problem = mismatch(item, declare)
         if not problem:
             try:
-                arrays = self._fetch(publisher, item, buffers)
+                grew = self._place(layer, declare, item, self._fetch(publisher, item, buffers))
             except MemoryError as error:
                 problem = f"no memory left: {error}"
-            else:
-                problem = garbled(arrays or {})
+            except _GarbledError as error:
+                problem = str(error)
         numbers.accept(item.sequence, first_of_session=True)
         if problem:
             self._refuse(link, layer, item, problem[:1000])
-            return
-        if arrays is None:
+        elif grew is None:
             layer.counters.dropped(1)
-            return
-        if layer.kind == "points":
-            columns = {name: arrays[FEATURE_PREFIX + name] for name in layer.declare.features}
-            grew = layer.put_points(item.at, arrays["data"], columns)
         else:
-            grew = layer.put_plane(item.at, arrays["data"])
-        size = sum(array.nbytes for array in arrays.values())
-        layer.counters.arrived(size, item.time - _offset(link), time.time())
-        self._catalog.touch(layer, all_layers=grew)
+            size = sum(nbytes(array) for array in item.arrays)
+            layer.counters.arrived(size, item.time - _offset(link), time.time())
+            self._catalog.touch(layer, all_layers=grew)
+
+    def _place(
+        self,
+        layer: StreamedLayer,
+        declare: Declare,
+        item: Item,
+        arrays: dict[str, list[np.ndarray]] | None,
+    ) -> bool | None:
+        """Put an item where it belongs.
+
+        Returns
+        -------
+        bool or None
+            Whether an axis grew; None: its data was overwritten before it was read.
+        """
+        if arrays is None:
+            return None
+        if layer.kind == "points":
+            sets = {name: array for name, (array,) in arrays.items()}
+            if problem := garbled(sets):
+                raise _GarbledError(problem)
+            columns = {name: sets[FEATURE_PREFIX + name] for name in declare.features}
+            return layer.put_points(item.at, sets["data"], columns)
+        transform: Transform | None = Transform(
+            item.scale or declare.scale, item.translate or declare.translate
+        )
+        if transform == Transform(layer.declare.scale, layer.declare.translate):
+            transform = None
+        grew = False
+        for plane, values in zip(
+            arrays["data"], itertools.product(*item.along.values()), strict=True
+        ):
+            at = item.at | dict(zip(item.along, values, strict=True))
+            if item.offset:
+                canvas = self._arena.allocate(declare.shape, plane.dtype)
+                plane = layer.patched(at, item.offset, plane, canvas)
+            grew |= layer.put_plane(at, plane, transform)
+        return grew
 
     def _refuse(self, link: Link, layer: StreamedLayer, item: Item, problem: str) -> None:
         """Leave an item out, and say so to both sides."""
@@ -251,20 +290,30 @@ class Source:
 
     def _fetch(
         self, publisher: _Publisher, item: Item, buffers: Sequence[Buffer]
-    ) -> dict[str, np.ndarray] | None:
-        """Copy an item's arrays into memory of our own; None if they were overwritten."""
+    ) -> dict[str, list[np.ndarray]] | None:
+        """Copy an item's arrays into memory of our own, each plane into its own.
+
+        Returns
+        -------
+        dict of str to list of ndarray, or None
+            None: they were overwritten meanwhile.
+        """
         inline = iter(buffers)
-        arrays: dict[str, np.ndarray] = {}
+        arrays: dict[str, list[np.ndarray]] = {}
         for array in item.arrays:
-            mine = self._arena.allocate(array.shape, np.dtype(array.dtype))
+            lead, shape = array.shape[: len(item.along)], array.shape[len(item.along) :]
+            count = math.prod(lead)
+            mine = [self._arena.allocate(shape, np.dtype(array.dtype)) for _ in range(count)]
             if array.block is None:
-                np.copyto(mine, as_array(array, next(inline)))
+                theirs = as_array(array, next(inline)).reshape((count, *shape))
+                for one, other in zip(mine, theirs, strict=True):
+                    np.copyto(one, other)
             elif not self._copy(publisher, array, mine):
                 return None
             arrays[array.name] = mine
         return arrays
 
-    def _copy(self, publisher: _Publisher, array: Array, mine: np.ndarray) -> bool:
+    def _copy(self, publisher: _Publisher, array: Array, mine: list[np.ndarray]) -> bool:
         assert array.block is not None
         segment = publisher.segments.get(array.block.segment)
         if segment is None:
@@ -273,6 +322,10 @@ class Source:
             return segment.copy(array.block, mine)
         except TransportError as error:
             raise MalformedError(str(error)) from None
+
+
+class _GarbledError(Exception):
+    """An array does not hold what it says."""
 
 
 def _offset(link: Link) -> float:

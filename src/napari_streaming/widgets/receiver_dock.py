@@ -139,7 +139,7 @@ class ReceiverDock(QWidget):
         self._copy.clicked.connect(self._copy_address)
         self._follow.toggled.connect(self.session.set_follow)
         self._policy.changed.connect(self.session.set_policy)
-        self._words.toggled.connect(self.session.overlay.set_enabled)
+        self._words.toggled.connect(self.session.set_words)
         self.session.follow_changed.connect(self._show_follow)
         self._timer = QTimer(self)
         self._timer.setInterval(_TICK_MS)
