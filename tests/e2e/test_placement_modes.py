@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QComboBox
 
 import napari_streaming as ns
+from napari_streaming.widgets.placement import PlacementForm
 
 pytestmark = pytest.mark.napari
 
@@ -164,3 +166,18 @@ def test_each_plane_is_drawn_where_it_lies(viewer, dock, pub, until):
     viewer.dims.set_current_step(0, 0)
     assert tuple(layer.translate) == (0, 0, 0) and tuple(layer.scale) == (1, 2, 2)
     assert not dock.session.follow, "the user moved the slider"
+
+
+def test_the_dock_has_a_row_for_each_dimension(viewer, dock, pub, until):
+    publish(pub)
+    rows = dock.findChild(PlacementForm)
+    until(lambda: rows.findChild(QComboBox, "channel"))
+    boxes = {name: rows.findChild(QComboBox, name) for name in ("channel", "t")}
+    assert all(box.currentText() == "slider" for box in boxes.values())
+    boxes["channel"].setCurrentText("layers")
+    boxes["t"].setCurrentText("latest only")
+    until(lambda: [layer.name for layer in viewer.layers] == ["a · DAPI", "a · GFP"])
+    assert np.asarray(viewer.layers["a · GFP"].data)[0, 0] == 11
+    boxes["channel"].setCurrentText("slider")
+    until(lambda: [layer.name for layer in viewer.layers] == ["a"])
+    assert viewer.layers["a"].data.shape == (2, 32, 32)

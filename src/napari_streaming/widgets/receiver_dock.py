@@ -23,6 +23,7 @@ from superqt import QCollapsible
 from napari_streaming.errors import StreamingError
 from napari_streaming.napari_plugin.session import ReceiverSession, warm_up
 from napari_streaming.uri import DEFAULT_URL, parse_url
+from napari_streaming.widgets.placement import PlacementForm
 from napari_streaming.widgets.policy import PolicyForm
 from napari_streaming.widgets.stats import LogView, MetricTable, StreamTable
 
@@ -76,6 +77,7 @@ class ReceiverDock(QWidget):
         self._state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._policy = PolicyForm(self.session.policy, self)
+        self._placement = PlacementForm(self)
         self._streams = StreamTable(self)
         self._metrics = MetricTable(self)
         self._log = LogView(self)
@@ -127,6 +129,9 @@ class ReceiverDock(QWidget):
         updates = QCollapsible("Updates", self)
         updates.addWidget(self._policy)
         layout.addWidget(updates)
+        placement = QCollapsible("Placement", self)
+        placement.addWidget(self._placement)
+        layout.addWidget(placement)
         self.setMinimumWidth(470)
 
     def _wire(self) -> None:
@@ -139,6 +144,10 @@ class ReceiverDock(QWidget):
         self._copy.clicked.connect(self._copy_address)
         self._follow.toggled.connect(self.session.set_follow)
         self._policy.changed.connect(self.session.set_policy)
+        layers = self.session.receiver.layers
+        self._placement.mode_chosen.connect(self.session.set_mode)
+        self._placement.sizes_chosen.connect(layers.set_sizes)
+        self._placement.new_run_chosen.connect(layers.set_new_run)
         self._words.toggled.connect(self.session.set_words)
         self.session.follow_changed.connect(self._show_follow)
         self._timer = QTimer(self)
@@ -188,6 +197,7 @@ class ReceiverDock(QWidget):
         self._state.setText("\n".join(lines) or "Not receiving: listen or connect")
         self._stop.setEnabled(bool(receiver.sources))
         self._copy.setEnabled(bool(receiver.urls))
+        self._placement.show_dimensions(receiver.layers.dimensions)
         self._streams.show_layers(list(receiver.layers.values()))
         self._metrics.show_metrics(receiver.layers)
         self._log.show_log(list(receiver.layers.log))
