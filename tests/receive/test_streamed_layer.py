@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from napari_streaming.publish.staging import split_coordinates
 from napari_streaming.receive.catalog import Catalog
+from napari_streaming.receive.layer_view import Transform
 from napari_streaming.receive.placement import Place
-from napari_streaming.receive.streamed_layer import Transform
 from napari_streaming.wire.messages import Declare
 
 

@@ -17,8 +17,9 @@ from napari.layers import Image, Layer, Points
 from napari_streaming.napari_plugin.layers import geometry, limits_of, make_layer
 from napari_streaming.receive.batching import Batcher, BatchingPolicy
 from napari_streaming.receive.catalog import Catalog
+from napari_streaming.receive.layer_view import LayerView
 from napari_streaming.receive.placement import Fixed, Place
-from napari_streaming.receive.streamed_layer import LayerView, StreamedLayer
+from napari_streaming.receive.streamed_layer import StreamedLayer
 
 __all__ = ["LayerBinding"]
 

@@ -9,7 +9,7 @@ import pandas as pd
 from napari.layers import Image, Labels, Layer, Points
 from napari.utils.colormaps import ensure_colormap
 
-from napari_streaming.receive.streamed_layer import LayerView, Transform
+from napari_streaming.receive.layer_view import LayerView, Transform
 
 __all__ = ["geometry", "limits_of", "make_layer"]
 

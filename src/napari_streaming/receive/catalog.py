@@ -93,6 +93,23 @@ class Catalog(Mapping[str, StreamedLayer]):
     # ---- what goes where -------------------------------------------------------------
 
     @property
+    def memory(self) -> tuple[int, int]:
+        """Bytes of planes in memory now, and the budget for them."""
+        return self._memory.held, self._memory.budget
+
+    def set_budget(self, budget: int) -> None:
+        """Allow planes so many bytes in memory from now on.
+
+        Raises
+        ------
+        ValueError
+            It is less than nothing.
+        """
+        if budget < 0:
+            raise ValueError(f"budget={budget}: at least 0 bytes are needed")
+        self._memory.set_budget(budget)
+
+    @property
     def dimensions(self) -> tuple[str, ...]:
         """The names of all coordinates that came, from the slowest axis."""
         with self._changed:

@@ -101,6 +101,18 @@ class PlaneMemory:
         """Bytes of planes in memory."""
         return self._held
 
+    @property
+    def budget(self) -> int:
+        """Bytes that planes may take in memory."""
+        return self._budget
+
+    def set_budget(self, budget: int) -> None:
+        """Allow more bytes, or fewer: what is too much goes to the disk in the background."""
+        with self._lock:
+            self._budget, self._headroom = budget, budget // 4
+            self._drop_saved(0)
+            self._lock.notify_all()
+
     def home(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> SpilledPlanes:
         """Return where the planes of a layer go on disk; nothing is there yet."""
         return SpilledPlanes(self._folder, shape, dtype)

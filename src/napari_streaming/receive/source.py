@@ -15,7 +15,8 @@ from napari_streaming.errors import MalformedError, StateError, TransportError
 from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.catalog import Catalog
 from napari_streaming.receive.checks import contradiction, garbled, mismatch
-from napari_streaming.receive.streamed_layer import StreamedLayer, Transform
+from napari_streaming.receive.layer_view import Transform
+from napari_streaming.receive.streamed_layer import StreamedLayer
 from napari_streaming.transport.channel import Channel, Link
 from napari_streaming.transport.pool import AttachedSegment
 from napari_streaming.uri import StreamURL

@@ -1,4 +1,4 @@
-"""One streamed layer as arrays: what came for it, and how a placement shows that."""
+"""One streamed layer: what came for it, and where the placement shows that."""
 
 from __future__ import annotations
 
@@ -6,175 +6,18 @@ import itertools
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TypeAlias
 
 import numpy as np
 
 from napari_streaming.receive.counters import LayerCounters, LayerStats
-from napari_streaming.receive.placement import Axes, Axis, Place, Placement
+from napari_streaming.receive.layer_view import At, LayerView, Seen, Transform
+from napari_streaming.receive.placement import Axes, Place, Placement
 from napari_streaming.receive.plane_memory import PlaneMemory
-from napari_streaming.receive.plane_stack import PlaneStack, StackView
+from napari_streaming.receive.plane_stack import PlaneStack
 from napari_streaming.receive.point_store import PointStore
-from napari_streaming.wire.messages import Coordinate, Declare, LayerKind
+from napari_streaming.wire.messages import Coordinate, Declare
 
-__all__ = ["LayerView", "StreamedLayer", "Transform"]
-
-At: TypeAlias = dict[str, Coordinate]
-
-
-@dataclass(frozen=True, slots=True)
-class Transform:
-    """Where pixels lie along the plane's own axes; empty where that was not said."""
-
-    scale: tuple[float, ...] = ()
-    translate: tuple[float, ...] = ()
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What came to a place: how many items, and the coordinates of the last one."""
-
-    count: int = 0
-    latest: At = field(default_factory=dict)
-
-
-class LayerView:
-    """A streamed layer, or the part of it that a placement shows in one layer.
-
-    All properties are safe in any thread.
-
-    Parameters
-    ----------
-    streamed : StreamedLayer or None
-        None where this is one: it would be freed late if it held itself.
-    place : Place
-        Which part.
-    placement : Placement
-        Which dimensions are axes.
-    """
-
-    def __init__(self, streamed: StreamedLayer | None, place: Place, placement: Placement) -> None:
-        self.place = place
-        self._streamed, self._placement = streamed, placement
-
-    @property
-    def streamed(self) -> StreamedLayer:
-        """The layer that this is a view of."""
-        if self._streamed is not None:
-            return self._streamed
-        assert isinstance(self, StreamedLayer)
-        return self
-
-    @property
-    def name(self) -> str:
-        """The layer's name, with the coordinates that tell it from others: "a · DAPI"."""
-        return " · ".join([self.streamed.name, *(str(v) for _, v in self.place.layer)])
-
-    @property
-    def declare(self) -> Declare:
-        """What the publisher said of the layer."""
-        return self.streamed.declare
-
-    @property
-    def kind(self) -> LayerKind:
-        """The layer type."""
-        return self.declare.kind
-
-    @property
-    def received(self) -> int:
-        """How many items were placed here."""
-        with self.streamed.lock:
-            return self._seen().count
-
-    @property
-    def own_axes(self) -> frozenset[str]:
-        """Names of the stack axes that its items have coordinates of."""
-        with self.streamed.lock:
-            return frozenset(filter(self._placement.is_stacked, self.streamed.own))
-
-    @property
-    def stack_axes(self) -> tuple[str, ...]:
-        """Names of the axes that the planes are stacked along."""
-        with self.streamed.lock:
-            return tuple(axis.name for axis in self._stacked())
-
-    @property
-    def axes(self) -> tuple[str, ...]:
-        """Names of all axes of :attr:`data` (of a point's coordinates), from the slowest."""
-        return self.stack_axes + self.declare.axes
-
-    @property
-    def coordinates(self) -> dict[str, list[Coordinate]]:
-        """The values along each stack axis."""
-        with self.streamed.lock:
-            views = [axis.view() for axis in self._stacked()]
-        return {view.name: view.values[: view.length] for view in views}
-
-    @property
-    def fixed(self) -> At:
-        """The coordinates that are no axes here, with their values."""
-        with self.streamed.lock:
-            latest = self._seen().latest
-            shown = {n: v for n, v in latest.items() if self._placement.is_latest(n)}
-            return self.place.fixed | shown
-
-    def value_at(self, axis: str, position: int) -> Coordinate | None:
-        """Return the value at a position of a stack axis; None outside."""
-        with self.streamed.lock:
-            view = self.streamed.shared_axes[axis].view()
-        return view.values[position] if 0 <= position < view.length else None
-
-    @property
-    def latest(self) -> dict[str, int]:
-        """Position of the newest item along each stack axis that it has."""
-        with self.streamed.lock:
-            shared, latest = self.streamed.shared_axes, self._seen().latest
-            stacked = filter(self._placement.is_stacked, latest)
-            return {name: shared[name].index(latest[name]) for name in stacked}
-
-    @property
-    def data(self) -> StackView | np.ndarray:
-        """The planes as a lazy array of fixed shape, or the points, shape (n, axes)."""
-        if self.kind == "points":
-            return self.points()[0]
-        with self.streamed.lock:
-            axes = [axis.view() for axis in self._stacked()]
-            return StackView(self.streamed.planes, axes, fixed=self.fixed)
-
-    def points(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return :attr:`data` and :attr:`features` of points, both of the same moment."""
-        with self.streamed.lock:
-            return self.streamed.point_sets.join(self._stacked(), self.fixed)
-
-    @property
-    def features(self) -> dict[str, np.ndarray]:
-        """The columns that belong to the points."""
-        return self.points()[1]
-
-    @property
-    def contrast_limits(self) -> tuple[float, float] | None:
-        """As declared, else the range of the data so far; None while there is none."""
-        return self.streamed.contrast_limits
-
-    def transform_at(self, position: Mapping[str, Coordinate]) -> Transform:
-        """Return where the pixels of the plane at coordinates along the stack axes lie."""
-        with self.streamed.lock:
-            return self.streamed.transform_at(self.fixed | dict(position))
-
-    def discard(self) -> None:
-        """Let go of what is here, and of what is to come: nobody looks at it any more."""
-        self.streamed.discard(self.place)
-
-    def _seen(self) -> _Seen:
-        return self.streamed.seen.get(self.place) or _Seen()
-
-    def _stacked(self) -> list[Axis]:
-        """Return the stack axes. Only with the lock held."""
-        own = self.streamed.own - self.place.fixed.keys()
-        return self.streamed.shared_axes.spanning(
-            filter(self._placement.is_stacked, own), self._placement.is_stacked
-        )
+__all__ = ["StreamedLayer"]
 
 
 class StreamedLayer(LayerView):
@@ -185,7 +28,7 @@ class StreamedLayer(LayerView):
     counters : LayerCounters
     lock : Condition
         That of the catalog, to be held when one of these is looked at:
-    seen : dict of Place to _Seen
+    seen : dict of Place to Seen
         The places with items, in order of their arrival.
     own : set of str
         Names of the coordinates that items have.
@@ -206,18 +49,23 @@ class StreamedLayer(LayerView):
     ) -> None:
         super().__init__(None, Place(), Placement())
         self.counters, self.lock = LayerCounters(), lock
-        self.seen: dict[Place, _Seen] = {}
+        self.seen: dict[Place, Seen] = {}
         self.own: set[str] = set()
         self.shared_axes = axes
         self.planes = PlaneStack(declare.shape, np.dtype(declare.dtype), memory)
         self.point_sets = PointStore(len(declare.axes), tuple(declare.features))
         self._name, self._declare = name, declare
         self._shown_by = placement
-        self._all = _Seen()
+        self._all = Seen()
         self._gone: set[Place] = set()
         self._range: tuple[float, float] | None = None
         self._transforms: dict[frozenset[str], dict[frozenset[tuple[str, Coordinate]], Transform]]
         self._transforms = {}
+
+    @property
+    def streamed(self) -> StreamedLayer:
+        """This one."""
+        return self
 
     @property
     def name(self) -> str:
@@ -271,7 +119,7 @@ class StreamedLayer(LayerView):
                 self._see(at)
             if self._all.count:
                 place = self._shown_by.place(self._all.latest)
-                self.seen.setdefault(place, _Seen(1)).latest = self._all.latest
+                self.seen.setdefault(place, Seen(1)).latest = self._all.latest
 
     def discard(self, place: Place = Place()) -> None:  # noqa: B008  (it is frozen)
         """Let go of the items of a place, and of those to come."""
@@ -401,11 +249,11 @@ class StreamedLayer(LayerView):
         return self.shared_axes.add(at)
 
     def _see(self, at: At) -> None:
-        seen = self.seen.setdefault(self._shown_by.place(at), _Seen())
+        seen = self.seen.setdefault(self._shown_by.place(at), Seen())
         seen.count += 1
         seen.latest = at
 
-    def _seen(self) -> _Seen:
+    def _seen(self) -> Seen:
         return self._all
 
 

@@ -23,6 +23,7 @@ from superqt import QCollapsible
 from napari_streaming.errors import StreamingError
 from napari_streaming.napari_plugin.session import ReceiverSession, warm_up
 from napari_streaming.uri import DEFAULT_URL, parse_url
+from napari_streaming.widgets.memory import MemoryForm
 from napari_streaming.widgets.placement import PlacementForm
 from napari_streaming.widgets.policy import PolicyForm
 from napari_streaming.widgets.stats import LogView, MetricTable, StreamTable
@@ -78,6 +79,7 @@ class ReceiverDock(QWidget):
         self._state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._policy = PolicyForm(self.session.policy, self)
         self._placement = PlacementForm(self)
+        self._memory = MemoryForm(self.session.receiver.layers.memory[1], self)
         self._streams = StreamTable(self)
         self._metrics = MetricTable(self)
         self._log = LogView(self)
@@ -126,8 +128,9 @@ class ReceiverDock(QWidget):
         tables.setStretchFactor(1, 1)
         tables.setStretchFactor(2, 2)
         layout.addWidget(tables, 1)
-        updates = QCollapsible("Updates", self)
+        updates = QCollapsible("Updates and memory", self)
         updates.addWidget(self._policy)
+        updates.addWidget(self._memory)
         layout.addWidget(updates)
         placement = QCollapsible("Placement", self)
         placement.addWidget(self._placement)
@@ -145,6 +148,7 @@ class ReceiverDock(QWidget):
         self._follow.toggled.connect(self.session.set_follow)
         self._policy.changed.connect(self.session.set_policy)
         layers = self.session.receiver.layers
+        self._memory.budget_chosen.connect(layers.set_budget)
         self._placement.mode_chosen.connect(self.session.set_mode)
         self._placement.sizes_chosen.connect(layers.set_sizes)
         self._placement.new_run_chosen.connect(layers.set_new_run)
@@ -197,6 +201,7 @@ class ReceiverDock(QWidget):
         self._state.setText("\n".join(lines) or "Not receiving: listen or connect")
         self._stop.setEnabled(bool(receiver.sources))
         self._copy.setEnabled(bool(receiver.urls))
+        self._memory.show_held(receiver.layers.memory[0])
         self._placement.show_dimensions(receiver.layers.dimensions)
         self._streams.show_layers(list(receiver.layers.values()))
         self._metrics.show_metrics(receiver.layers)
