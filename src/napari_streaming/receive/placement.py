@@ -108,7 +108,7 @@ class AxisView:
 
 
 class Axis:
-    """The values of one dimension.
+    """The values of one dimension. A new one costs the same however many there are.
 
     Parameters
     ----------
@@ -118,36 +118,47 @@ class Axis:
     def __init__(self, name: str) -> None:
         self.name = name
         self._values: list[Any] = []
+        self._late: list[Any] = []  # numbers that belong before the last one, not sorted in yet
         self._known: set[Coordinate] = set()
-        self._is_numeric = True
+        self._positions: dict[Coordinate, int] | None = None  # once there are names
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._known)
 
     def add(self, value: Coordinate) -> bool:
         """Take in a value; return whether it is new."""
         if value in self._known:
             return False
         self._known.add(value)
-        self._is_numeric = self._is_numeric and not isinstance(value, str)
-        if not self._is_numeric or not self._values or value > self._values[-1]:
+        if self._positions is None and isinstance(value, str):
+            self._sort()
+            self._positions = {one: position for position, one in enumerate(self._values)}
+        if self._positions is not None:
+            self._positions[value] = len(self._values)
+            self._values.append(value)
+        elif not self._values or value > self._values[-1]:
             self._values.append(value)
         else:
-            # Views share the list: it may grow, but what is in it must not move.
-            values = self._values.copy()
-            bisect.insort(values, value)
-            self._values = values
+            self._late.append(value)
         return True
 
     def view(self) -> AxisView:
         """Return the axis as it is now."""
+        self._sort()
         return AxisView(self.name, self._values, len(self._values))
 
     def index(self, value: Coordinate) -> int:
         """Return where a value stands now."""
-        if self._is_numeric:
-            return bisect.bisect_left(self._values, value)
-        return self._values.index(value)
+        if self._positions is not None:
+            return self._positions[value]
+        self._sort()
+        return bisect.bisect_left(self._values, value)
+
+    def _sort(self) -> None:
+        """Put late numbers where they belong."""
+        if self._late:
+            # Views share the list: it may grow, but what is in it must not move.
+            self._values, self._late = sorted(self._values + self._late), []
 
 
 class Axes:

@@ -64,7 +64,7 @@ class StreamedLayer(LayerView):
 
     @property
     def streamed(self) -> StreamedLayer:
-        """This one."""
+        """The layer itself."""
         return self
 
     @property
