@@ -41,8 +41,8 @@ def data(shape=(4, 5), dtype="<u2", name="data", block=None):
     return Array(name, dtype, shape, block)
 
 
-def item(sequence=0, *, at=None, arrays=None, stream=0):
-    return Item(stream, sequence, 0.0, at or {}, arrays or (data(),))
+def item(sequence=0, *, at=None, arrays=None, stream=0, **more):
+    return Item(stream, sequence, 0.0, at or {}, arrays or (data(),), **more)
 
 
 def zeros(message):
@@ -94,6 +94,7 @@ def test_a_publisher_that_goes_without_a_word_is_reported(pair, until):
 
 # ---- what does not match its declaration -----------------------------------------------
 
+FITTING = (data((3, 2), "<f8"), data((3,), "<i4", "features/id"), data((3,), "<U4", "features/s"))
 MISMATCHES = [
     item(arrays=(data((5, 4)),)),
     item(arrays=(data((4, 5, 1)),)),
@@ -121,6 +122,26 @@ MISMATCHES = [
         stream=1,
         arrays=(data((3, 2), "<f8"), data((3,), "<i4", "id"), data((3,), "<U4", "features/s")),
     ),
+    item(arrays=(data((2, 4, 5)),)),
+    item(arrays=(data((2, 4, 5)),), along={"z": (0, 1, 2)}),
+    item(arrays=(data((4, 5)),), along={"z": (0, 1, 2, 3)}),
+    item(arrays=(data((2, 4, 5)),), along={"y": (0, 1)}),
+    item(arrays=(data((2, 4, 5)),), along={"z": (0, 1)}, at={"z": 0}),
+    item(arrays=(data((2, 2)),), offset=(3, 0)),
+    item(arrays=(data((2, 2)),), offset=(2**62, 0)),
+    item(arrays=(data((2, 2)),), offset=(0,)),
+    item(arrays=(data((2, 2)),), offset=(0, 0, 0)),
+    item(arrays=(data((0, 2)),), offset=(0, 0)),
+    item(arrays=(data((2,)),), offset=(0, 0)),
+    item(scale=(1.0,)),
+    item(scale=(1.0, 0.0)),
+    item(scale=(1.0, float("inf"))),
+    item(translate=(float("nan"), 0.0)),
+    *(
+        item(stream=1, arrays=FITTING, **field)
+        for field in ({"offset": (0, 0)}, {"scale": (1, 1)}, {"translate": (1, 1)})
+    ),
+    item(stream=1, arrays=(data((2, 3, 2), "<f8"), *FITTING[1:]), along={"z": (0, 1)}),
 ]  # fmt: skip
 
 
