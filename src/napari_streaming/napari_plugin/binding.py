@@ -120,8 +120,8 @@ class LayerBinding:
         """
         start = time.monotonic()
         due = [self._catalog[name] for name in self._batcher.due(start)]
-        self._refresh_thumbnails(start)
         if not due:
+            self._refresh_thumbnails(start)  # between updates, so that neither takes longer
             return False
         self._moving = True
         try:
