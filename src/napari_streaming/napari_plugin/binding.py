@@ -124,11 +124,15 @@ class LayerBinding:
             self._refresh_thumbnails(start)  # between updates, so that neither takes longer
             return False
         self._moving = True
+        camera = self._viewer.scene.camera
+        aim = (camera.zoom, camera.center, camera.angles) if self._viewer.layers else None
         try:
             updated = [view for streamed in due for view in self._update_stream(streamed)]
             if self._follow:
                 self._go_to_newest(updated[::-1])  # the newest has the last word
             self._move_planes()
+            if aim is not None:  # napari takes a fresh look where an axis was added
+                camera.zoom, camera.center, camera.angles = aim
         finally:
             self._moving = False
             self._note_layout()
@@ -235,11 +239,14 @@ class LayerBinding:
             layer.refresh(thumbnail=False, highlight=False, extent=False)
             bound.thumbnail_is_old = True
         else:
-            new_axes = data.ndim != bound.data.ndim
-            layer.data = bound.data = data
-            if new_axes:
+            if data.ndim == bound.data.ndim:
+                layer.data = bound.data = data
+            else:
+                visible, layer.visible = layer.visible, True  # else napari keeps the old extent
+                layer.data = bound.data = data
                 for name, value in geometry(view).items():
                     setattr(layer, name, value)
+                layer.visible = visible
         if isinstance(layer, Image) and bound.limits == tuple(layer.contrast_limits):
             self._widen(bound, view)
 
