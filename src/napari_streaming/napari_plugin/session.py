@@ -7,6 +7,7 @@ from typing import Any
 from psygnal import Signal
 
 from napari_streaming.napari_plugin.binding import LayerBinding
+from napari_streaming.napari_plugin.home_key import HomeKey
 from napari_streaming.napari_plugin.overlay import DimensionOverlay
 from napari_streaming.receive.batching import BatchingPolicy
 from napari_streaming.receive.receiver import Receiver
@@ -36,6 +37,7 @@ class ReceiverSession:
         self.receiver = Receiver()
         self._binding = LayerBinding(viewer, self.receiver.layers, self.follow_changed.emit)
         self.overlay = DimensionOverlay(viewer, self._binding)
+        self._home_key = HomeKey(viewer, self._go_live)
 
     def tick(self) -> None:
         """Bring the viewer up to date."""
@@ -51,6 +53,9 @@ class ReceiverSession:
         """Follow the newest item from now on, or stop to."""
         self._binding.set_follow(follow)
 
+    def _go_live(self) -> None:
+        self.set_follow(True)
+
     @property
     def policy(self) -> BatchingPolicy:
         """How often layers are updated."""
@@ -62,6 +67,7 @@ class ReceiverSession:
 
     def close(self) -> None:
         """Disconnect; the layers stay."""
+        self._home_key.close()
         self.overlay.close()
         self._binding.close()
         self.receiver.close()

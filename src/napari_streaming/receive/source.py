@@ -67,6 +67,7 @@ class SourceStats:
 class _Publisher:
     """What a source knows of one link."""
 
+    opened: float = field(default_factory=time.time)
     receipts: Receipts = field(default_factory=Receipts)
     segments: dict[str, AttachedSegment] = field(default_factory=dict)
     layers: dict[int, StreamedLayer] = field(default_factory=dict)
@@ -151,7 +152,7 @@ class Source:
         if publisher is None:  # closed, while this thread was busy
             return
         if isinstance(message, Item):
-            self._take_item(link, publisher, message, buffers)
+            self._take_item(link, publisher, message, buffers, time.time())
             publisher.receipts.item()
             if sum(nbytes(array) for array in message.arrays) >= _ACK_AT_ONCE:
                 self._acknowledge(link, publisher)
@@ -206,11 +207,16 @@ class Source:
             return
         stream.gaps.append(gap.first)
         here = min(gap.count, max(0, stream.numbers.last + 1 - gap.first))
-        layer.counters.dropped(gap.count - here)
+        layer.counters.dropped(gap.count - here, gap.reason)
         self._catalog.notify()
 
     def _take_item(
-        self, link: Link, publisher: _Publisher, item: Item, buffers: Sequence[Buffer]
+        self,
+        link: Link,
+        publisher: _Publisher,
+        item: Item,
+        buffers: Sequence[Buffer],
+        received: float,
     ) -> None:
         layer = publisher.layers.get(item.stream)
         if layer is None:
@@ -232,7 +238,7 @@ class Source:
             self._refuse(link, layer, item, problem[:1000])
             return
         if arrays is None:
-            layer.counters.dropped(1)
+            layer.counters.dropped(1, "overwritten before it was read")
             return
         if layer.kind == "points":
             columns = {name: arrays[FEATURE_PREFIX + name] for name in layer.declare.features}
@@ -240,7 +246,9 @@ class Source:
         else:
             grew = layer.put_plane(item.at, arrays["data"])
         size = sum(array.nbytes for array in arrays.values())
-        layer.counters.arrived(size, item.time - _offset(link), time.time())
+        # What was published before there was a connection did not wait for this viewer.
+        published = max(item.time - _offset(link), publisher.opened)
+        layer.counters.arrived(size, published, received, time.time())
         self._catalog.touch(layer, all_layers=grew)
 
     def _refuse(self, link: Link, layer: StreamedLayer, item: Item, problem: str) -> None:

@@ -65,13 +65,15 @@ class ReceiverDock(QWidget):
         self._stop.setToolTip("Stop receiving; the layers stay")
         self._copy = QPushButton("Copy address", self)
         self._copy.setToolTip("Copy what a pipeline on another machine connects to, with token")
-        self._follow = QCheckBox("Follow the newest", self)
-        self._follow.setToolTip("Move the sliders to what came last, until you move one yourself")
-        self._follow.setChecked(True)
+        self._live = QPushButton("Live", self)
+        self._live.setCheckable(True)
+        self._live.setChecked(True)
+        self._live.setToolTip("Stay at what came last, until you move a slider; Home goes back")
         self._words = QCheckBox("Label the canvas", self)
         self._words.setToolTip("Write on the canvas where the sliders stand: Well A01 · T 3")
         self._words.setChecked(True)
         self._state = QLabel(self)
+        self._state.setTextFormat(Qt.TextFormat.PlainText)  # programs name themselves
         self._state.setWordWrap(True)
         self._state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -113,7 +115,7 @@ class ReceiverDock(QWidget):
         for column, button in enumerate((self._listen, self._connect, self._stop)):
             grid.addWidget(button, 1, column)
         grid.addWidget(self._state, 2, 0, 1, 3)
-        grid.addWidget(self._follow, 3, 0)
+        grid.addWidget(self._live, 3, 0)
         grid.addWidget(self._words, 3, 1)
         grid.addWidget(self._copy, 3, 2)
         layout.addLayout(grid)
@@ -137,10 +139,10 @@ class ReceiverDock(QWidget):
         self._address.returnPressed.connect(self._open_typed)
         self._stop.clicked.connect(self._shut)
         self._copy.clicked.connect(self._copy_address)
-        self._follow.toggled.connect(self.session.set_follow)
+        self._live.toggled.connect(self.session.set_follow)
         self._policy.changed.connect(self.session.set_policy)
         self._words.toggled.connect(self.session.overlay.set_enabled)
-        self.session.follow_changed.connect(self._show_follow)
+        self.session.follow_changed.connect(self._show_live)
         self._timer = QTimer(self)
         self._timer.setInterval(_TICK_MS)
         self._timer.timeout.connect(self._tick)
@@ -167,8 +169,8 @@ class ReceiverDock(QWidget):
         self._error = ""
         self._refresh()
 
-    def _show_follow(self, follow: bool) -> None:
-        self._follow.setChecked(follow)
+    def _show_live(self, follow: bool) -> None:
+        self._live.setChecked(follow)
 
     def _copy_address(self) -> None:
         QApplication.clipboard().setText("\n".join(self.session.receiver.urls))
