@@ -42,6 +42,7 @@ class _Table(QTableWidget):
         self.verticalHeader().hide()
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # Home is the viewer's after a click, too
         self.setShowGrid(False)
         self.setWordWrap(False)
         header = self.horizontalHeader()
