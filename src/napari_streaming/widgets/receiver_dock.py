@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["ReceiverDock"]
 
 _TICK_MS = 10
-_SLOW_TICKS = 25
+_REFRESH_MS = 250  # people read these
 
 
 class ReceiverDock(QWidget):
@@ -52,8 +52,9 @@ class ReceiverDock(QWidget):
     ) -> None:
         super().__init__(parent)
         self.session = ReceiverSession(napari_viewer)
-        # napari closes docks without a closeEvent, but it does let them go.
-        weakref.finalize(self, self.session.close)
+        # napari closes docks and windows without a closeEvent. A dock it lets go of; a window it
+        # has Qt destroy, while its user may still hold the viewer.
+        self.destroyed.connect(weakref.finalize(self, self.session.close))
         self._address = QLineEdit(DEFAULT_URL.removesuffix("?listen"), self)
         self._address.setPlaceholderText("tcp://host:port")
         self._address.setToolTip("tcp://host:port, ipc://name; with #token if it is far away")
@@ -84,7 +85,6 @@ class ReceiverDock(QWidget):
         self._error = ""
         self._lay_out()
         self._wire()
-        self._ticks = 0
         self._refresh()
         QTimer.singleShot(0, lambda: warm_up(napari_viewer))
 
@@ -143,10 +143,10 @@ class ReceiverDock(QWidget):
         self._policy.changed.connect(self.session.set_policy)
         self._words.toggled.connect(self.session.overlay.set_enabled)
         self.session.follow_changed.connect(self._show_live)
-        self._timer = QTimer(self)
-        self._timer.setInterval(_TICK_MS)
-        self._timer.timeout.connect(self._tick)
-        self._timer.start()
+        for interval, method in ((_TICK_MS, self.session.tick), (_REFRESH_MS, self._refresh)):
+            timer = QTimer(self)
+            timer.timeout.connect(method)
+            timer.start(interval)
 
     # ---- doing -----------------------------------------------------------------------
 
@@ -174,12 +174,6 @@ class ReceiverDock(QWidget):
 
     def _copy_address(self) -> None:
         QApplication.clipboard().setText("\n".join(self.session.receiver.urls))
-
-    def _tick(self) -> None:
-        self.session.tick()
-        self._ticks += 1
-        if self._ticks % _SLOW_TICKS == 0:  # four times a second: people read these
-            self._refresh()
 
     def _refresh(self) -> None:
         receiver = self.session.receiver
