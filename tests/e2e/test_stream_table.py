@@ -191,6 +191,12 @@ def test_a_stream_that_is_quiet_has_an_empty_sparkline(table, catalog):
     assert "Nothing was shown" in tip(table, "30 s")
 
 
+def test_a_single_wait_is_seen(table, catalog):
+    arrive(declare(catalog), [0.2], at=time.time() - 15)
+    table.show_layers(catalog.values())
+    assert drawn(colours(table)) > 3
+
+
 def test_the_line_is_as_high_as_the_longest_wait(table, catalog):
     layer, now = declare(catalog), time.time()
     for ago, wait in ((20, 0.2), (10, 0.4), (0, 0.2)):

@@ -38,10 +38,11 @@ class SparklineDelegate(QStyledItemDelegate):
         for ago in recent.lost:
             x = _across(box, ago)
             painter.drawLine(QPointF(x, box.bottom()), QPointF(x, box.bottom() - box.height() / 4))
-        painter.setPen(QPen(option.palette.color(QPalette.ColorRole.Text), 1.0))
-        points = _points(box, recent)
+        ink, points = option.palette.color(QPalette.ColorRole.Text), _points(box, recent)
+        painter.setPen(QPen(ink, 1.0))
         painter.drawPolyline(QPolygonF(points))
-        if points:  # a line of one point is none
+        if points:  # a line of one point alone would not be seen
+            painter.setPen(QPen(ink, 3.0, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap))
             painter.drawPoint(points[-1])
         painter.restore()
 
