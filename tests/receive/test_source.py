@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import itertools
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from napari_streaming.receive import source as source_module
 from napari_streaming.transport.pool import Pool
@@ -310,6 +314,44 @@ def test_a_gap_told_again_or_of_what_is_here_is_not_counted(receiver, party, unt
     assert rec.layers["a"].stats().dropped == dropped
 
 
+# ---- how late, and what was lost --------------------------------------------------------
+
+
+def test_the_stages_are_timed_from_the_publishers_call(pair, until, monkeypatch):
+    rec, pub = pair
+    pub.say(IMAGE)
+    settle(pub, until, 0, 1)
+    start = time.time() + 100  # no item is older than the connection
+    seconds = itertools.count(1)
+    clock = SimpleNamespace(time=lambda: start + next(seconds))
+    with monkeypatch.context() as patch:
+        patch.setattr(source_module, "time", clock)
+        pub.say(structs.replace(item(), time=start), PIXELS.tobytes())
+        settle(pub, until, 1, 1)
+    stages = rec.layers["a"].stats().stages
+    assert stages.received.p50 == pytest.approx(1, abs=1e-3)
+    assert stages.placed.p50 == pytest.approx(1, abs=1e-3)
+
+
+def test_what_was_published_before_the_connection_did_not_wait_for_the_viewer(pair, until):
+    rec, pub = pair
+    pub.say(IMAGE)
+    pub.say(structs.replace(item(), time=1.0), PIXELS.tobytes())
+    settle(pub, until, 1, 1)
+    assert 0 <= rec.layers["a"].stats().stages.received.p95 < 60
+
+
+def test_gaps_are_counted_with_the_reason_of_the_last(pair, until):
+    rec, pub = pair
+    pub.say(IMAGE)
+    for number in (0, 3, 6):
+        pub.say(item(number), PIXELS.tobytes())
+        pub.say(Gap(0, number + 1, number + 2, 2, f"reason {number}"))
+    settle(pub, until, 3, 4)
+    stats = rec.layers["a"].stats()
+    assert (stats.dropped, stats.gaps, stats.gap_reason) == (6, 3, "reason 6")
+
+
 # ---- shared memory ---------------------------------------------------------------------
 
 
@@ -354,7 +396,9 @@ def test_a_plane_that_was_overwritten_counts_as_dropped(pair, pool, until):
     slot.release()
     pub.say(item(arrays=(data(block=block),)))
     settle(pub, until, 1, 2)
-    assert (rec.layers["a"].stats().received, rec.layers["a"].stats().dropped) == (0, 1)
+    stats = rec.layers["a"].stats()
+    assert (stats.received, stats.dropped, stats.gaps) == (0, 1, 1)
+    assert "overwritten" in stats.gap_reason
     pub.say(Gap(0, 0, 0, 1, "newer data took its place"))
     settle(pub, until, 1, 3)
     assert rec.layers["a"].stats().dropped == 1, "it is the same one"

@@ -7,6 +7,7 @@ from typing import Any
 from psygnal import Signal
 
 from napari_streaming.napari_plugin.binding import LayerBinding
+from napari_streaming.napari_plugin.home_key import HomeKey
 from napari_streaming.napari_plugin.overlay import DimensionOverlay
 from napari_streaming.napari_plugin.value_window import ValueWindow
 from napari_streaming.receive.batching import BatchingPolicy
@@ -42,6 +43,7 @@ class ReceiverSession:
         self._binding = LayerBinding(viewer, self.receiver.layers, self.follow_changed.emit)
         self.overlay = DimensionOverlay(viewer, self._binding)
         self._windows: dict[Fixed, ValueWindow | None] = {}  # None: the user closed it
+        self._home_key = HomeKey(viewer, self._go_live)
 
     def tick(self) -> None:
         """Bring the viewer, and the windows of single values, up to date."""
@@ -104,6 +106,9 @@ class ReceiverSession:
         for window in filter(None, self._windows.values()):
             window.binding.set_follow(follow)
 
+    def _go_live(self) -> None:
+        self.set_follow(True)
+
     @property
     def policy(self) -> BatchingPolicy:
         """How often layers are updated."""
@@ -120,6 +125,7 @@ class ReceiverSession:
         for window in filter(None, self._windows.values()):
             window.close()
         self.overlay.set_enabled(False)
+        self._home_key.close()
         self.overlay.close()
         self._binding.close()
         self.receiver.close()

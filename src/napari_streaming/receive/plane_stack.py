@@ -191,6 +191,10 @@ class StackView:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> np.ndarray:
+        """Return the planes of this moment: a copy of a layer is not streamed to."""
+        return np.array(self)
+
     def is_like(self, other: object) -> bool:
         """Whether another view shows the same planes at the same positions."""
         if not isinstance(other, StackView) or other._selectors != self._selectors:

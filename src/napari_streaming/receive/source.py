@@ -71,6 +71,7 @@ class SourceStats:
 class _Publisher:
     """What a source knows of one link."""
 
+    opened: float = field(default_factory=time.time)
     receipts: Receipts = field(default_factory=Receipts)
     segments: dict[str, AttachedSegment] = field(default_factory=dict)
     streams: dict[int, tuple[Declare, StreamedLayer]] = field(default_factory=dict)
@@ -157,7 +158,7 @@ class Source:
         if publisher is None:  # closed, while this thread was busy
             return
         if isinstance(message, Item):
-            self._take_item(link, publisher, message, buffers)
+            self._take_item(link, publisher, message, buffers, time.time())
             publisher.receipts.item()
             if sum(nbytes(array) for array in message.arrays) >= _ACK_AT_ONCE:
                 self._acknowledge(link, publisher)
@@ -213,11 +214,16 @@ class Source:
             return
         stream.gaps.append(gap.first)
         here = min(gap.count, max(0, stream.numbers.last + 1 - gap.first))
-        layer.counters.dropped(gap.count - here)
+        layer.counters.dropped(gap.count - here, gap.reason)
         self._catalog.notify()
 
     def _take_item(
-        self, link: Link, publisher: _Publisher, item: Item, buffers: Sequence[Buffer]
+        self,
+        link: Link,
+        publisher: _Publisher,
+        item: Item,
+        buffers: Sequence[Buffer],
+        received: float,
     ) -> None:
         if item.stream not in publisher.streams:
             raise StateError(f"an item of stream {item.stream}, which was never declared")
@@ -239,10 +245,12 @@ class Source:
         if problem:
             self._refuse(link, layer, item, problem[:1000])
         elif grew is None:
-            layer.counters.dropped(1)
+            layer.counters.dropped(1, "overwritten before it was read")
         else:
             size = sum(nbytes(array) for array in item.arrays)
-            layer.counters.arrived(size, item.time - _offset(link), time.time())
+            # What was published before there was a connection did not wait for this viewer.
+            published = max(item.time - _offset(link), publisher.opened)
+            layer.counters.arrived(size, published, received, time.time())
             self._catalog.touch(layer, all_layers=grew)
 
     def _place(
