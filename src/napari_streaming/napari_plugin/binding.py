@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-from napari.layers import Image, Layer, Points
+from napari.layers import Image, Layer
 
+from napari_streaming.napari_plugin.geometry_layer import GeometryLayer
 from napari_streaming.napari_plugin.layers import geometry, limits_of, make_layer
 from napari_streaming.receive.batching import Batcher, BatchingPolicy
 from napari_streaming.receive.catalog import Catalog, StreamedLayer
@@ -28,7 +28,10 @@ _THUMBNAIL_S = 1.0
 
 @dataclass(slots=True)
 class _Bound:
-    """A napari layer of ours, and the data and contrast limits that we last gave it."""
+    """A napari layer of ours, and the data and contrast limits that we last gave it.
+
+    Of points and the like the data is what keeps the layer up to date.
+    """
 
     layer: Layer
     data: Any
@@ -124,12 +127,15 @@ class LayerBinding:
         return True
 
     def _on_step(self) -> None:
-        """Stop following when the user moves a slider.
+        """Stop following when the user moves a slider, and show the tracks that belong there.
 
         napari moves them, too, while layers come, go or grow: then the layout has changed.
         """
         if not self._moving and self._layout == self._current_layout():
             self.set_follow(False)
+        for bound in self._bound.values():
+            if isinstance(bound.data, GeometryLayer) and bound.data.follow_sliders():
+                self._note_layout()
 
     def _on_removed(self) -> None:
         """Let go of a layer that the user removed: it stays removed, and takes no memory."""
@@ -154,36 +160,24 @@ class LayerBinding:
         received = streamed.counters.received  # first: more may come while we look
         if bound is None:
             if received:
-                data = streamed.data
-                layer = self._add(streamed, data)
-                given = tuple(layer.contrast_limits) if isinstance(layer, Image) else None
-                self._bound[streamed.name] = _Bound(layer, data, given)
+                self._bound[streamed.name] = self._add(streamed)
         elif bound.removed:
             return
-        elif isinstance(bound.layer, Points):
-            self._update_points(bound, streamed)
+        elif isinstance(bound.data, GeometryLayer):
+            bound.data.update()
+            bound.layer = bound.data.layer
         else:
             self._update_planes(bound, streamed)
         streamed.counters.shown(received)
 
-    def _add(self, streamed: StreamedLayer, data: Any) -> Layer:
-        return self._viewer.add_layer(make_layer(streamed, data))
-
-    def _update_points(self, bound: _Bound, streamed: StreamedLayer) -> None:
-        points, columns = streamed.points()
-        features = pd.DataFrame(columns)
-        if points.ndim == 2 and points.shape[1] != bound.layer.ndim:
-            # napari cannot add a dimension to points: a new layer takes its place.
-            position = self._viewer.layers.index(bound.layer)
-            name, visible = bound.layer.name, bound.layer.visible
-            self._viewer.layers.remove(bound.layer)
-            bound.layer = self._add(streamed, points)
-            bound.layer.name, bound.layer.visible = name, visible
-            self._viewer.layers.move(len(self._viewer.layers) - 1, position)
-            return
-        bound.layer.data = points
-        bound.layer.features = features
-        bound.layer.selected_data = set()
+    def _add(self, streamed: StreamedLayer) -> _Bound:
+        if not streamed.has_planes:
+            shown = GeometryLayer(self._viewer, streamed)
+            return _Bound(shown.layer, shown)
+        data = streamed.data
+        layer = self._viewer.add_layer(make_layer(streamed, data))
+        given = tuple(layer.contrast_limits) if isinstance(layer, Image) else None
+        return _Bound(layer, data, given)
 
     def _update_planes(self, bound: _Bound, streamed: StreamedLayer) -> None:
         layer, data = bound.layer, streamed.data

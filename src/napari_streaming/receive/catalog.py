@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import weakref
@@ -14,12 +15,19 @@ import numpy as np
 
 from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.counters import LayerCounters, LayerStats
-from napari_streaming.receive.placement import Axes
+from napari_streaming.receive.geometry_store import GeometryStore
+from napari_streaming.receive.placement import Axes, Axis
 from napari_streaming.receive.plane_memory import PlaneMemory
 from napari_streaming.receive.plane_stack import PlaneStack, StackView
-from napari_streaming.receive.point_store import PointStore
 from napari_streaming.settings import ReceiverSettings
-from napari_streaming.wire.messages import Coordinate, Declare, LayerKind, Metric, Status
+from napari_streaming.wire.messages import (
+    FEATURE_PREFIX,
+    Coordinate,
+    Declare,
+    LayerKind,
+    Metric,
+    Status,
+)
 
 __all__ = ["Catalog", "LogLine", "MetricSeries", "StreamedLayer"]
 
@@ -72,14 +80,14 @@ class StreamedLayer:
         self._range: tuple[float, float] | None = None
         self._discarded = False
         self._planes = PlaneStack(declare.shape, np.dtype(declare.dtype), memory)
-        self._points = PointStore(len(declare.axes), tuple(declare.features))
+        self._geometry = GeometryStore(declare)
 
     def discard(self) -> None:
         """Let go of all items, and of those to come: nobody looks at this layer any more."""
         with self._lock:
             self._discarded = True
             self._planes.clear()
-            self._points.clear()
+            self._geometry.clear()
 
     @property
     def kind(self) -> LayerKind:
@@ -87,16 +95,42 @@ class StreamedLayer:
         return self.declare.kind
 
     @property
+    def has_planes(self) -> bool:
+        """Whether it is of images or labels: not of points and the like."""
+        return self.kind in ("image", "labels")
+
+    @property
     def stack_axes(self) -> tuple[str, ...]:
-        """Names of the axes that the planes are stacked along."""
+        """Names of the axes that the planes, or the sets of points and the like, stack along."""
         with self._lock:
-            return tuple(axis.name for axis in self._axes.spanning(self._own))
+            return tuple(axis.name for axis in self._spanned())
+
+    def _spanned(self) -> list[Axis]:
+        """Return the stack axes; points and the like may share one of their own axes."""
+        shared = () if self.has_planes else self.declare.axes
+        return self._axes.spanning(self._own.union(shared))
 
     @property
     def own_axes(self) -> frozenset[str]:
         """Names of the stack axes that its items have coordinates of."""
         with self._lock:
             return frozenset(self._own)
+
+    @property
+    def unplaced(self) -> frozenset[str]:
+        """Names of the stack axes along which points and the like stand everywhere, at 0.
+
+        Tracks do not: they are asked for by coordinate.
+        """
+        if self.has_planes or self.kind == "tracks":
+            return frozenset()
+        return frozenset(self.stack_axes) - self.own_axes - set(self.declare.axes)
+
+    @contextlib.contextmanager
+    def held_still(self) -> Iterator[None]:
+        """Let nothing come meanwhile, so that all that is asked for is of one moment."""
+        with self._lock:
+            yield
 
     def value_at(self, axis: str, position: int) -> Coordinate | None:
         """Return the value at a position of a stack axis; None outside."""
@@ -106,14 +140,20 @@ class StreamedLayer:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """Names of all axes of :attr:`data` (of a point's coordinates), from the slowest."""
-        return self.stack_axes + self.declare.axes
+        """Names of all axes of :attr:`data` (of a point's coordinates), from the slowest.
+
+        An axis of the points' own that is a stack axis, too, comes once, as that.
+        """
+        stacked = self.stack_axes
+        if self.has_planes:
+            return stacked + self.declare.axes
+        return stacked + tuple(name for name in self.declare.axes if name not in stacked)
 
     @property
     def coordinates(self) -> dict[str, list[Coordinate]]:
         """The values along each stack axis."""
         with self._lock:
-            views = [axis.view() for axis in self._axes.spanning(self._own)]
+            views = [axis.view() for axis in self._spanned()]
         return {view.name: view.values[: view.length] for view in views}
 
     @property
@@ -123,23 +163,49 @@ class StreamedLayer:
             return {name: self._axes[name].index(v) for name, v in self._latest.items()}
 
     @property
-    def data(self) -> StackView | np.ndarray:
-        """The planes as a lazy array of fixed shape, or the points, shape (n, axes)."""
-        with self._lock:
-            if self.kind == "points":
-                return self.points()[0]
-            axes = self._axes.spanning(self._own)
-            return StackView(self._planes, [axis.view() for axis in axes])
+    def data(self) -> StackView | np.ndarray | list[np.ndarray] | tuple[np.ndarray, ...]:
+        """What a napari layer of its kind has as ``data``.
 
-    def points(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return :attr:`data` and :attr:`features` of points, both of the same moment."""
+        The planes of images and labels as a lazy array of fixed shape. Of points (n, axes),
+        of vectors (n, 2, axes), of tracks (n, 1 + axes): a track's number comes first. A list
+        of the vertices (v, axes) of each shape. Vertices, faces and values of a surface.
+        """
         with self._lock:
-            return self._points.join(self._axes.spanning(self._own))
+            if self.has_planes:
+                return StackView(self._planes, [axis.view() for axis in self._spanned()])
+            joined = self.geometry()
+        if self.kind == "shapes":
+            return np.split(joined["data"], joined["offsets"][1:-1]) if len(joined["types"]) else []
+        if self.kind == "surface":
+            return joined["data"], joined["faces"], joined["values"]
+        return joined["data"]
+
+    def geometry(
+        self, fixed: Mapping[str, Coordinate | None] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return all points and the like as arrays like those of an Item, of one moment.
+
+        Parameters
+        ----------
+        fixed : mapping of str to Coordinate, optional
+            Only what belongs to these values of stack axes, along the other ones.
+
+        Returns
+        -------
+        dict of str to ndarray
+            See :meth:`GeometryStore.join`.
+        """
+        with self._lock:
+            axes = [axis for axis in self._spanned() if axis.name not in (fixed or {})]
+            return self._geometry.join(axes, fixed)
 
     @property
     def features(self) -> dict[str, np.ndarray]:
-        """The columns that belong to the points."""
-        return self.points()[1]
+        """The columns that belong to the points, shapes, vectors, or rows of tracks."""
+        if not self.declare.features:
+            return {}
+        joined = self.geometry()
+        return {name: joined[FEATURE_PREFIX + name] for name in self.declare.features}
 
     @property
     def contrast_limits(self) -> tuple[float, float] | None:
@@ -173,14 +239,22 @@ class StreamedLayer:
                 self._range = min(low, limits[0]), max(high, limits[1])
             return self._placed(at)
 
-    def put_points(
-        self, at: dict[str, Coordinate], points: np.ndarray, features: dict[str, np.ndarray]
+    def put_set(
+        self,
+        at: dict[str, Coordinate],
+        arrays: dict[str, np.ndarray],
+        *,
+        key: str = "",
+        append: bool = False,
     ) -> bool:
-        """Place a set of points; return whether an axis grew."""
+        """Place a set of points or the like; return whether an axis grew.
+
+        Parameters as for :meth:`GeometryStore.put`.
+        """
         with self._lock:
             if self._discarded:
                 return False
-            self._points.put(at, points, features)
+            self._geometry.put(at, arrays, key, append)
             return self._placed(at)
 
     def _placed(self, at: dict[str, Coordinate]) -> bool:

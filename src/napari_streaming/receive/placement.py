@@ -13,9 +13,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from napari_streaming.wire.messages import Coordinate
 
 __all__ = ["Axes", "Axis", "AxisView"]
+
+_FAR = 1e9  # positions beyond the last value: no slider goes there
+_TINY = np.finfo(float).tiny
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,21 @@ class Axis:
         if self._is_numeric:
             return bisect.bisect_left(self._values, value)
         return self._values.index(value)
+
+    def positions(self, numbers: np.ndarray) -> np.ndarray:
+        """Return where numbers stand: between the values, and beyond them as far apart.
+
+        Along an axis of names, which has no between, numbers are positions.
+        """
+        if not self._is_numeric or not self._values:
+            return numbers
+        values, last = np.array(self._values, float), len(self._values) - 1
+        steps = np.maximum(np.diff(values), _TINY) if last else np.ones(1)
+        with np.errstate(over="ignore"):
+            before = np.clip((numbers - values[0]) / steps[0], -_FAR, 0)
+            behind = np.clip((numbers - values[-1]) / steps[-1], 0, _FAR)
+        positions: np.ndarray = np.interp(numbers, values, np.arange(len(values))) + before + behind
+        return positions
 
 
 class Axes:

@@ -20,7 +20,6 @@ from napari_streaming.wire.codec import Buffer, as_array, nbytes
 from napari_streaming.wire.flow import Receipts
 from napari_streaming.wire.flow import Sequence as Numbers
 from napari_streaming.wire.messages import (
-    FEATURE_PREFIX,
     Array,
     Attached,
     Declare,
@@ -226,7 +225,7 @@ class Source:
             except MemoryError as error:
                 problem = f"no memory left: {error}"
             else:
-                problem = garbled(arrays or {})
+                problem = garbled(arrays or {}, layer.kind)
         numbers.accept(item.sequence, first_of_session=True)
         if problem:
             self._refuse(link, layer, item, problem[:1000])
@@ -234,11 +233,10 @@ class Source:
         if arrays is None:
             layer.counters.dropped(1)
             return
-        if layer.kind == "points":
-            columns = {name: arrays[FEATURE_PREFIX + name] for name in layer.declare.features}
-            grew = layer.put_points(item.at, arrays["data"], columns)
-        else:
+        if layer.has_planes:
             grew = layer.put_plane(item.at, arrays["data"])
+        else:
+            grew = layer.put_set(item.at, arrays, key=item.key, append=item.append)
         size = sum(array.nbytes for array in arrays.values())
         layer.counters.arrived(size, item.time - _offset(link), time.time())
         self._catalog.touch(layer, all_layers=grew)

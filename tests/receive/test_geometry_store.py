@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from napari_streaming.receive.point_store import PointStore
 
 from napari_streaming.receive.placement import Axes
-from napari_streaming.receive.point_store import PointStore
 
 places = st.dictionaries(st.sampled_from(["t", "c"]), st.integers(0, 3), max_size=2)
 
