@@ -75,7 +75,7 @@ def shapes_spec(
     if len(wrong := np.flatnonzero((counts < fewest) | (counts > most))):
         number, name = wrong[0], list(SHAPE_TYPES)[types[wrong[0]]]
         needed = {"polygon": "at least 3", "path": "at least 2", "line": "2"}.get(name, "4, or 2")
-        raise DataError(f"shape {number} is a {name} of {counts[number]} vertices: use {needed}")
+        raise DataError(f"shape {number}, {name}: {counts[number]} vertices, use {needed}")
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     if len(bad := np.flatnonzero(~np.isfinite(vertices).all(axis=1))):
         number = int(np.searchsorted(offsets, bad[0], side="right")) - 1
@@ -318,8 +318,8 @@ def _as_float32(array: np.ndarray) -> np.ndarray:
 
 
 def _check_finite(what: str, array: np.ndarray) -> None:
-    flat = array.reshape(len(array), -1)
-    if len(bad := np.flatnonzero(~np.isfinite(flat).all(axis=1))):
+    finite = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
+    if len(bad := np.flatnonzero(~finite)):
         raise DataError(
             f"{what}, row {bad[0]}: {array[bad[0]].tolist()}; leave out what is not finite"
         )

@@ -20,7 +20,7 @@ from napari_streaming.wire.messages import Coordinate
 __all__ = ["Axes", "Axis", "AxisView"]
 
 _FAR = 1e9  # positions beyond the last value: no slider goes there
-_TINY = np.finfo(float).tiny
+_HUGE, _TINY = 1e300, np.finfo(float).tiny  # so that no difference of two is infinite, or none
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,10 @@ class Axis:
         """
         if not self._is_numeric or not self._values:
             return numbers
-        values, last = np.array(self._values, float), len(self._values) - 1
-        steps = np.maximum(np.diff(values), _TINY) if last else np.ones(1)
+        numbers, values = (
+            np.clip(n, -_HUGE, _HUGE) for n in (numbers, np.array(self._values, float))
+        )
+        steps = np.maximum(np.diff(values), _TINY) if len(values) > 1 else np.ones(1)
         with np.errstate(over="ignore"):
             before = np.clip((numbers - values[0]) / steps[0], -_FAR, 0)
             behind = np.clip((numbers - values[-1]) / steps[-1], 0, _FAR)
