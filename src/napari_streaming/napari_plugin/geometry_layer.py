@@ -56,6 +56,7 @@ class GeometryLayer:
     def __init__(self, viewer: Any, streamed: StreamedLayer) -> None:
         self._viewer, self._streamed = viewer, streamed
         self._view: TrackView | None = None
+        self._is_updating = False  # napari moves sliders while a layer changes
         self._looks: dict[str, Any] = {}
         self._current: dict[str, Any] = {}
         self._arrays, self._about = self._moment()
@@ -64,46 +65,62 @@ class GeometryLayer:
 
     def update(self) -> None:
         """Show what has come since."""
+        self._is_updating = True
+        try:
+            self._update()
+        finally:
+            self._is_updating = False
+
+    def follow_sliders(self) -> bool:
+        """Show other tracks if the sliders stand where others belong; return whether they do."""
+        if self._is_updating or self._streamed.kind != "tracks":
+            return False
+        if self._view == self._tracks_on_show():
+            return False
+        self.update()
+        return True
+
+    def _update(self) -> None:
         before, about_before = self._arrays, self._about
         self._arrays, self._about = self._moment()
         moved = {k: v for k, v in self._about.items() if v != about_before.get(k)}
         if not moved and _equal(before, self._arrays):
             return
         self._note_looks()
-        if len(self._about["scale"]) != self.layer.ndim and self._streamed.kind in _OF_THE_LAYER:
+        if len(self._about["scale"]) == self.layer.ndim:
+            self._place(moved)  # first: what leaves position 0 must not be at all positions
+            PUT[self._streamed.kind](self.layer, self._arrays, before)
+        elif self._streamed.kind in _OF_THE_LAYER:
             self._replace()
         else:
+            self.layer.scale = (1.0,) * self.layer.ndim
             PUT[self._streamed.kind](self.layer, self._arrays, before)
-            for name, value in moved.items():
-                setattr(self.layer, name, value)
+            self._place(self._about)
         self._apply_looks()
-
-    def follow_sliders(self) -> bool:
-        """Show other tracks if the sliders stand where others belong; return whether they do."""
-        if self._streamed.kind != "tracks" or self._view == self._tracks_on_show():
-            return False
-        self.update()
-        return True
 
     def _make(self) -> Layer:
         name = self._streamed.name
         about = self._about | {"name": name, "metadata": {"stream": name}}
         return MAKE[self._streamed.kind](self._arrays, **about)
 
+    def _place(self, about: Mapping[str, Any]) -> None:
+        for name, value in about.items():
+            setattr(self.layer, name, value)
+
     def _replace(self) -> None:
         """Put a new layer in the place of one that cannot get another axis."""
         old, layers = self.layer, self._viewer.layers
-        was_selected, position = old in layers.selection, layers.index(old)
+        position = layers.index(old)
+        selected = [index for index, one in enumerate(layers) if one in layers.selection]
         self.layer = self._make()
         for name in (*_OF_EVERY_LAYER, *_OF_THE_LAYER[self._streamed.kind]):
             setattr(self.layer, name, getattr(old, name))
         layers.insert(position, self.layer)
         layers.remove(old)
         self.layer.name = old.name
-        if was_selected:
-            layers.selection.add(self.layer)
-        else:
-            layers.selection.discard(self.layer)
+        layers.selection.clear()
+        for index in selected:
+            layers.selection.add(layers[index])
 
     # ---- what is shown, and where ------------------------------------------------------
 

@@ -44,7 +44,14 @@ def _make_shapes(arrays: Arrays, **about: Any) -> Layer:
         ndim=arrays["data"].shape[1], edge_color="yellow", face_color="transparent", **about
     )
     _add_shapes(layer, arrays, 0)
+    layer.editable = False
+    layer.events.editable.connect(_not_by_hand)
     return layer
+
+
+def _not_by_hand(event: Any) -> None:
+    """Undo what napari allows with each view in 2-D: a drawn shape would go with the next data."""
+    event.source.editable = False
 
 
 def _put_shapes(layer: Layer, arrays: Arrays, before: Arrays) -> None:
@@ -70,7 +77,6 @@ def _add_shapes(layer: Layer, arrays: Arrays, first: int) -> None:
     layer.features = _table(arrays)
     if layer.edge_color_mode != "direct" or layer.face_color_mode != "direct":
         layer.refresh_colors()
-    layer.editable = False  # what is drawn by hand would be gone with the next data
 
 
 def _outlined(vertices: list[np.ndarray], types: list[str]) -> tuple[list[np.ndarray], list[str]]:
