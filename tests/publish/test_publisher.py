@@ -113,9 +113,8 @@ def test_points_with_features(pair):
     pub.points("many", many, features={"id": np.arange(30_000), "s": ["x"] * 30_000})
     pub.points("none", [])
     assert pub.flush(10)
-    data, features = rec.layers["p"].points()
-    np.testing.assert_array_equal(data, [[0, 1, 2], [0, 3, np.nan]])
-    assert features["name"].tolist() == ["ä", "längst"]
+    np.testing.assert_array_equal(rec.layers["p"].data, [[0, 1, 2], [0, 3, np.nan]])
+    assert rec.layers["p"].features["name"].tolist() == ["ä", "längst"]
     np.testing.assert_array_equal(rec.layers["many"].data, many)
     assert rec.layers["many"].features["id"][-1] == 29_999
     assert rec.layers["none"].data.shape == (0, 2)
