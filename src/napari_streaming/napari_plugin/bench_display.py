@@ -37,6 +37,9 @@ import napari_streaming as ns
 big = np.random.default_rng(0).integers(1000, 4000, (2048, 2048)).astype("uint16")
 small = np.random.default_rng(0).integers(0, 255, (64, 64)).astype("uint8")
 planes = [big + np.uint16(i) for i in range(50)]
+angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+outline = 5 * np.stack([np.sin(angle), np.cos(angle)], axis=-1)
+polygons = outline + np.random.default_rng(0).uniform(0, 2048, (5000, 1, 2))
 with ns.Publisher(sys.argv[1]) as pub:
     pub.status("info", "ready")
     assert pub.flush(30)
@@ -59,6 +62,12 @@ with ns.Publisher(sys.argv[1]) as pub:
             while time.time() < start + count:
                 pub.image(name, planes[t % 50], at={"t": t % 20})
                 t += 1
+        elif what == "polygons":
+            sent = pub.stats().sent
+            start = time.time()
+            pub.shapes(name, polygons)
+            while pub.stats().sent == sent:
+                time.sleep(0.0002)
         elif what == "metrics":
             for t in range(count):
                 pub.metric(name, t, step=t)
@@ -160,6 +169,8 @@ def measure() -> dict[str, Any]:
         ``rss_over_budget``: by how much the memory of this process grew beyond that budget
         meanwhile, in MB: what was faulted in before the first plane counts, memory that is
         shared with the producer does not.
+        ``polygons_5000x60_ms``: from the call with 5000 polygons of 60 vertices until their
+        message is sent, and ``polygons_shown_s`` until napari has built their layer.
         ``hz_under_load``: updates of the layer a second while 2048×2048 planes come as fast
         as they can, and ``stall_ms``, the longest pause of the user interface meanwhile.
         ``metrics_per_s``: values a second from the calls to the viewer's graphs, and
@@ -176,6 +187,7 @@ def measure() -> dict[str, Any]:
             _first_pixels(bench)
             | {"fifty_planes_s": _spread([_fifty(bench, i) for i in range(_REPEATS)])}
             | _under_load(bench)
+            | _polygons(bench)
             | _metrics(bench)
             | {"flatness": _flatness(bench, "small", _EARLY, _LATE)}
             | _spilling(bench)
@@ -228,6 +240,21 @@ def _under_load(bench: _Bench) -> dict[str, Any]:
     bench.viewer.layers.clear()
     bench.rest(0.5)
     return {"hz_under_load": rate, "stall_ms": 1e3 * stall}
+
+
+def _polygons(bench: _Bench) -> dict[str, Any]:
+    sent, shown = [], []
+    for i in range(_REPEATS):
+        name = f"polygons-{i}"
+        bench.tell("polygons", name)
+        bench.wait(partial(_grew, bench, name, 0))
+        now = time.time()
+        begun, ended = bench.begun_and_ended()
+        sent.append(1e3 * (ended - begun))
+        shown.append(now - begun)
+        bench.viewer.layers.clear()
+        bench.rest(0.3)
+    return {"polygons_5000x60_ms": _spread(sent), "polygons_shown_s": _spread(shown)}
 
 
 def _metrics(bench: _Bench) -> dict[str, Any]:
