@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from types import SimpleNamespace
@@ -9,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_streaming.errors import StateError
+from napari_streaming.publish.history import History
 from napari_streaming.publish.outbox import Outbox
+from napari_streaming.publish.spool import Spool
 from napari_streaming.publish.staging import Parcel, Staged
 from napari_streaming.transport.pool import Pool
 from napari_streaming.wire.messages import (
@@ -22,6 +25,7 @@ from napari_streaming.wire.messages import (
     Metric,
     Segment,
     Status,
+    Subscribe,
 )
 
 BIG = 100_000
@@ -52,49 +56,57 @@ class Link:
         return [message for message, _ in self.got if isinstance(message, kind)]
 
     def numbers(self, stream=0):
-        return [item.sequence for item in self.sent(Item) if item.stream == stream]
+        items = [item for item in self.sent(Item) if item.stream == stream]
+        return [item.sequence for item in items if not item.preview]
+
+    def previews(self):
+        return [(item.stream, item.sequence) for item in self.sent(Item) if item.preview]
 
 
 class Desk:
     """An outbox, and the publisher that fills it."""
 
-    def __init__(self, max_bytes=10 * BIG, memory=2**20):
+    def __init__(self, max_bytes=10 * BIG, memory=2**20, past=0):
         self.pool = Pool(memory)
+        self.spool = Spool(2**30)
+        self.history = History(memory // 2, past, self.spool)
         self.outbox = Outbox(max_bytes, lambda: None)
-        self.published, self.latest = {}, {}
+        self.published = {}
+        self.clock = itertools.count()
 
-    def parcel(self, stream=0, nbytes=BIG, *, in_pool=False):
+    def parcel(
+        self, stream=0, nbytes=BIG, *, in_pool=False, on_disk=False, reliable=False, **extra
+    ):
         sequence = self.published[stream] = self.published.get(stream, -1) + 1
         slot = self.pool.allocate(nbytes) if in_pool else None
         if slot is not None:
             slot.seal()
-        array = Staged("data", "|u1", (nbytes,), slot, b"" if slot else bytes(nbytes))
-        return Parcel(stream, sequence, 0.0, {}, (array,), nbytes, {})
+        record = self.spool.write(bytes([sequence % 256]) * nbytes) if on_disk else None
+        data = b"" if slot or record else bytes([sequence % 256]) * nbytes
+        array = Staged("data", "|u1", (nbytes,), slot, data, record)
+        now = float(next(self.clock))
+        return Parcel(stream, sequence, now, {}, (array,), nbytes, extra, reliable)
 
     def put(self, stream=0, nbytes=BIG, **options):
         parcel = self.parcel(stream, nbytes, **options)
+        self.history.keep(parcel)
         self.outbox.put(parcel)
-        before, self.latest[stream] = self.latest.get(stream), parcel
-        if before is not None:
-            before.release()
+        parcel.release()
         return parcel
 
-    def open(self, link, segment=NO_SEGMENT):
+    def open(self, link, segment=NO_SEGMENT, *, history=None, have=None):
         def declared():
             return [
                 Declare(stream=s, name=str(s), kind="image", dtype="|u1", shape=(1, 1), axes="yx")
                 for s in self.published
             ]
 
-        def latest():
-            return [parcel.retain() for parcel in self.latest.values()]
-
-        self.outbox.open(link, declared, latest, segment)
+        self.outbox.expect()
+        wish = Subscribe(history, have or {})
+        self.outbox.open(link, wish, declared, self.history.due, segment)
 
     def forget_latest(self):
-        for parcel in self.latest.values():
-            parcel.release()
-        self.latest.clear()
+        self.history.clear()
 
 
 @pytest.fixture
@@ -110,10 +122,10 @@ def test_all_is_sent_in_order_after_its_declaration(desk):
         desk.put()
     desk.open(link)
     desk.outbox.send(link, 10 * BIG)
-    assert [type(message) for message in link.sent()] == [Declare, Item, Item, Item]
+    assert [type(message) for message in link.sent()] == [Declare, Item, Item, Item, Item]
     assert link.numbers() == [0, 1, 2]
     assert not desk.outbox.is_idle
-    desk.outbox.received(Ack(3, 1))
+    desk.outbox.received(Ack(4, 1))
     assert desk.outbox.is_idle and desk.outbox.tally.acknowledged == 3
 
 
@@ -143,10 +155,10 @@ def test_one_item_may_always_be_under_way(desk, window):
 
 def test_what_the_transport_does_not_take_stays(desk):
     link = Link()
-    link.room = 2
-    desk.put()
-    desk.put()
     desk.open(link)
+    link.room = 1
+    desk.put()
+    desk.put()
     desk.outbox.send(link, 10 * BIG)
     assert link.numbers() == [0]
     link.room = 9
@@ -192,7 +204,8 @@ def test_the_newest_wins_and_the_viewer_is_told(desk):
     desk.outbox.send(link, 100 * BIG)
     assert link.numbers() == list(range(15, 25))
     assert link.sent(Gap) == [Gap(0, 0, 14, 15, "newer data took its place")]
-    assert link.sent().index(link.sent(Gap)[0]) < link.sent().index(link.sent(Item)[0])
+    first = next(item for item in link.sent(Item) if not item.preview)
+    assert link.sent().index(link.sent(Gap)[0]) < link.sent().index(first)
     assert desk.outbox.tally.dropped == 15
 
 
@@ -316,7 +329,7 @@ def test_the_same_viewer_gets_nothing_twice(desk):
     desk.outbox.send(first, 10 * BIG)
     desk.outbox.received(Ack(1, 0))
     desk.outbox.suspend()
-    desk.open(second)
+    desk.open(second, have={0: 0})
     desk.outbox.send(second, 10 * BIG)
     assert not second.sent(Item)
 
@@ -392,7 +405,7 @@ def test_memory_is_kept_until_a_dead_connection_lets_go(desk, ends):
     for _ in range(3):
         desk.put(in_pool=True)
     desk.outbox.send(link, 10 * BIG)
-    deliveries = [delivery for _, delivery in (thing for thing, _ in desk.outbox._items._under_way)]
+    deliveries = [delivery for _, delivery, _ in desk.outbox._items]
     desk.forget_latest()
     getattr(desk.outbox, ends)()
     while desk.outbox.drop_oldest():
@@ -461,6 +474,8 @@ def test_every_item_arrives_once_or_is_told_as_missing(todo):
     def take_in():
         for message in link.sent()[take_in.seen :]:
             if isinstance(message, Item):
+                if message.preview:
+                    continue
                 numbers = arrived.setdefault(message.stream, [])
                 if not numbers or message.sequence > numbers[-1]:
                     numbers.append(message.sequence)

@@ -33,12 +33,14 @@ from napari_streaming.wire.messages import (
     Problem,
     Segment,
     Status,
+    Subscribe,
 )
 
 __all__ = ["Source", "SourceStats"]
 
 _ACK_AT_ONCE = 1024 * 1024
 _GAPS_KEPT = 4096
+_MAX_HAVE = 65536  # streams that fit in a Subscribe
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,10 @@ class Source:
         The address cannot be used.
     """
 
-    def __init__(self, url: StreamURL, me: Peer, catalog: Catalog, arena: Arena) -> None:
-        self._catalog, self._arena = catalog, arena
+    def __init__(
+        self, url: StreamURL, me: Peer, catalog: Catalog, arena: Arena, history: int | None
+    ) -> None:
+        self._catalog, self._arena, self._history = catalog, arena, history
         self._publishers: dict[Link, _Publisher] = {}
         # By run and stream: a publisher that reconnects sends again what it is unsure of.
         self._streams: dict[tuple[str, int], _Stream] = {}
@@ -122,8 +126,9 @@ class Source:
     # ---- the channel's handler -------------------------------------------------------
 
     def opened(self, link: Link) -> None:
-        """Note a new publisher."""
+        """Note a new publisher, and say what is wanted of its past."""
         self._publishers[link] = _Publisher()
+        link.send(Subscribe(self._history, self._have(link.peer.run)))
         self._show_state()
 
     def lost(self, link: Link, reason: str) -> None:
@@ -175,6 +180,15 @@ class Source:
             publisher.ended = True
             self._catalog.say("complete", f"{link.peer.program} has ended")
 
+    def _have(self, run: str) -> dict[int, int]:
+        """Return the highest number that is here of each stream of a publisher's run."""
+        have = [
+            (stream, known.numbers.last)
+            for (of_run, stream), known in self._streams.items()
+            if of_run == run and known.numbers.last >= 0
+        ]
+        return dict(have[-_MAX_HAVE:])
+
     def _show_state(self) -> None:
         names = ", ".join(link.peer.program for link in self._publishers)
         self._state = f"connected to {names}" if names else self._idle_state
@@ -216,6 +230,8 @@ class Source:
         if layer is None:
             raise StateError(f"an item of stream {item.stream}, which was never declared")
         numbers = self._stream(link, item.stream).numbers
+        if item.preview and (item.append or item.sequence <= numbers.last):
+            return
         if item.sequence <= numbers.last:
             numbers.accept(item.sequence)
             return
@@ -227,7 +243,10 @@ class Source:
                 problem = f"no memory left: {error}"
             else:
                 problem = garbled(arrays or {})
-        numbers.accept(item.sequence, first_of_session=True)
+        if item.preview and (problem or arrays is None):
+            return
+        if not item.preview:
+            numbers.accept(item.sequence, first_of_session=True)
         if problem:
             self._refuse(link, layer, item, problem[:1000])
             return
@@ -239,8 +258,9 @@ class Source:
             grew = layer.put_points(item.at, arrays["data"], columns)
         else:
             grew = layer.put_plane(item.at, arrays["data"])
-        size = sum(array.nbytes for array in arrays.values())
-        layer.counters.arrived(size, item.time - _offset(link), time.time())
+        if not item.preview:
+            size = sum(array.nbytes for array in arrays.values())
+            layer.counters.arrived(size, item.time - _offset(link), time.time())
         self._catalog.touch(layer, all_layers=grew)
 
     def _refuse(self, link: Link, layer: StreamedLayer, item: Item, problem: str) -> None:
