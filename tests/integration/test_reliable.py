@@ -95,12 +95,12 @@ def test_a_viewer_that_is_killed_twenty_times_has_everything_in_the_end(
         viewers_url, publishers_url = publishers_url, viewers_url
     pipe = pipeline(publishers_url, memory=32 * 2**20)
     pipe(f"publish_behind({count}, {shape}, 0.01)")
-    following = prepared()
+    following, dice = prepared(), random.Random(0)  # noqa: S311
     for life in range(20):
         viewer, following = following, prepared()
         assert viewer.answer() is None
         viewer(f"open_it({viewers_url!r})")
-        viewer.until(f"received() >= {random.randrange(10 * life + 1)}")
+        viewer.until(f"received() >= {dice.randrange(10 * life + 1)}")
         viewer.kill()
     pipe("thread.join()")
     assert pipe("pub.stats().spool") > 50 * 2**20
