@@ -75,7 +75,15 @@ class Desk:
         self.clock = itertools.count()
 
     def parcel(
-        self, stream=0, nbytes=BIG, *, in_pool=False, on_disk=False, reliable=False, **extra
+        self,
+        stream=0,
+        nbytes=BIG,
+        *,
+        in_pool=False,
+        on_disk=False,
+        reliable=False,
+        at=None,
+        **extra,
     ):
         sequence = self.published[stream] = self.published.get(stream, -1) + 1
         slot = self.pool.allocate(nbytes) if in_pool else None
@@ -86,7 +94,7 @@ class Desk:
         data = b"" if slot or record else bytes([sequence % 256]) * nbytes
         array = Staged("data", "|u1", (nbytes,), slot, data, record)
         now = float(next(self.clock))
-        return Parcel(stream, sequence, now, {}, (array,), nbytes, extra, reliable)
+        return Parcel(stream, sequence, now, at or {}, (array,), nbytes, extra, reliable)
 
     def put(self, stream=0, nbytes=BIG, **options):
         parcel = self.parcel(stream, nbytes, **options)
@@ -415,6 +423,7 @@ def test_what_comes_while_the_disk_is_read_does_not_mix_up(desk):
     """The parcel that goes next is another one by the time that the first is read."""
     link = Link()
     desk.open(link)
+    desk.put(1)
     read = Record.read
 
     def read_slowly(self):
@@ -426,7 +435,7 @@ def test_what_comes_while_the_disk_is_read_does_not_mix_up(desk):
     desk.put(0, reliable=True, on_disk=True)
     desk.put(0, reliable=True, on_disk=True)
     desk.outbox.send(link, 100 * BIG)
-    assert link.numbers(0) == [0, 1] and link.numbers(1) == [0]
+    assert link.numbers(0) == [0, 1] and link.numbers(1) == [0, 1]
     for message, buffers in link.got:
         if isinstance(message, Item):
             assert {bytes(b)[0] for b in buffers} == {message.sequence}
@@ -461,6 +470,15 @@ def test_the_past_is_announced_by_its_last_item(desk):
     assert (desk.outbox.tally.sent, desk.outbox.tally.bytes) == (7, 8 * BIG)
     desk.outbox.received(Ack(8, len(link.sent(Declare))))
     assert desk.outbox.is_idle and desk.outbox.tally.acknowledged == 7
+
+
+def test_names_keep_the_order_in_which_they_come(desk):
+    link = Link()
+    for well in ("B", "A", "C"):
+        desk.put(at={"t": 0, "well": well})
+    desk.open(link)
+    desk.outbox.send(link, 100 * BIG)
+    assert link.previews() == [] and link.numbers() == [0, 1, 2]
 
 
 def test_previews_make_room_before_anything_else(desk):

@@ -254,10 +254,9 @@ class Engine:
 
     def _make_slot_gently(self, nbytes: int) -> Slot | None:
         """Return a slot, giving up nothing but history."""
-        # Fresh pages cost ten times as much: history grows no faster than they are touched ahead.
-        while (slot := self._pool.allocate(nbytes, warm=True)) is None:
+        while (slot := self._pool.allocate(nbytes)) is None:
             if not self._history.forget_superseded():
-                return self._pool.allocate(nbytes)
+                return None
         return slot
 
     def _tell_loss(self, error: OSError) -> None:

@@ -62,7 +62,8 @@ class Lanes:
         """Queue what a function makes of all that waits, which it returns retained.
 
         Where more than one parcel of a stream waits then, the last one also goes ahead, unless
-        it would be added to what is there: a viewer would add it twice.
+        the viewer would add it twice to what is there, or would line up names along an axis
+        in the wrong order.
         """
         self.drop_previews()
         waiting = [*self._reliable, *self._latest]
@@ -147,5 +148,7 @@ def _previews(parcels: Iterable[Parcel]) -> list[Parcel]:
     return [
         parcel.retain()
         for stream, parcel in last.items()
-        if many[stream] > 1 and not parcel.extra.get("append")
+        if many[stream] > 1
+        and not parcel.extra.get("append")
+        and not any(isinstance(value, str) for value in parcel.at.values())
     ]

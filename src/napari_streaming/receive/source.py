@@ -16,7 +16,7 @@ from napari_streaming.receive.checks import contradiction, garbled, mismatch
 from napari_streaming.transport.channel import Channel, Link
 from napari_streaming.transport.pool import AttachedSegment
 from napari_streaming.uri import StreamURL
-from napari_streaming.wire.codec import Buffer, as_array, nbytes
+from napari_streaming.wire.codec import Buffer, as_array, nbytes, pack
 from napari_streaming.wire.flow import Receipts
 from napari_streaming.wire.flow import Sequence as Numbers
 from napari_streaming.wire.messages import (
@@ -40,6 +40,7 @@ __all__ = ["Source", "SourceStats"]
 
 _ACK_AT_ONCE = 1024 * 1024
 _GAPS_KEPT = 4096
+_SAID_KEPT = 4096
 _MAX_HAVE = 65536  # streams that fit in a Subscribe
 
 
@@ -67,12 +68,27 @@ class SourceStats:
 
 @dataclass(slots=True)
 class _Publisher:
-    """What a source knows of one link."""
+    """What a source knows of one link.
+
+    `said` marks the metrics and status lines that came last, `said_before` those of the
+    session before.
+    """
 
     receipts: Receipts = field(default_factory=Receipts)
     segments: dict[str, AttachedSegment] = field(default_factory=dict)
     layers: dict[int, StreamedLayer] = field(default_factory=dict)
     ended: bool = False
+    said: deque[int] = field(default_factory=lambda: deque(maxlen=_SAID_KEPT))
+    said_before: set[int] = field(default_factory=set)
+
+    def repeats(self, message: Metric | Status) -> bool:
+        """Whether a message came in the session before: it was not acknowledged there."""
+        mark = hash(pack(message))
+        self.said.append(mark)
+        if mark not in self.said_before:
+            return False
+        self.said_before.remove(mark)
+        return True
 
 
 @dataclass(slots=True)
@@ -102,6 +118,7 @@ class Source:
         self._publishers: dict[Link, _Publisher] = {}
         # By run and stream: a publisher that reconnects sends again what it is unsure of.
         self._streams: dict[tuple[str, int], _Stream] = {}
+        self._said: dict[str, deque[int]] = {}  # by run, in its last session
         self._state = "listening" if url.listen else "waiting for a publisher"
         self._idle_state = self._state
         self._refused = 0
@@ -127,13 +144,19 @@ class Source:
 
     def opened(self, link: Link) -> None:
         """Note a new publisher, and say what is wanted of its past."""
-        self._publishers[link] = _Publisher()
-        link.send(Subscribe(self._history, self._have(link.peer.run)))
+        run = link.peer.run
+        before = set(self._said.pop(run, ()))
+        for other, publisher in self._publishers.items():
+            if other.peer.run == run:  # its connection is dead, and we have yet to notice
+                before.update(publisher.said)
+        self._publishers[link] = _Publisher(said_before=before)
+        link.send(Subscribe(self._history, self._have(run)))
         self._show_state()
 
     def lost(self, link: Link, reason: str) -> None:
         """Note that a publisher is gone; what it sent stays."""
         publisher = self._publishers.pop(link)
+        self._said[link.peer.run] = publisher.said
         if not publisher.ended:
             self._catalog.say("warning", f"{link.peer.program} is gone: {reason}")
         self._show_state()
@@ -169,9 +192,11 @@ class Source:
         elif isinstance(message, Segment):
             link.send(self._attach(publisher, message))
         elif isinstance(message, Metric):
-            self._catalog.add_metric(message)
+            if not publisher.repeats(message):
+                self._catalog.add_metric(message)
         elif isinstance(message, Status):
-            self._catalog.add_status(message, _offset(link))
+            if not publisher.repeats(message):
+                self._catalog.add_status(message, _offset(link))
         elif isinstance(message, Gap):
             self._take_gap(link, publisher, message)
         elif isinstance(message, Problem):

@@ -60,22 +60,13 @@ class Blocks:
             self._collect()
             return self._in_use
 
-    def allocate(self, nbytes: int, *, warm: bool = False) -> int | None:
-        """Return the offset of a block for this many bytes, or None when there is none.
-
-        Parameters
-        ----------
-        nbytes : int
-        warm : bool
-            Only one that was written to before; while there is none, more is touched.
-        """
+    def allocate(self, nbytes: int) -> int | None:
+        """Return the offset of a block for this many bytes, or None when there is none."""
         size = whole_pages(nbytes)
         with self._lock:
             self._collect()
-            offset = self._take_warm(size) if warm else self._take(size)
-            if offset is None and warm:
-                self._want(min(self.memory.nbytes, self._untouched + 4 * size))
-            elif offset is None and self._touching:
+            offset = self._take(size)
+            if offset is None and self._touching:
                 # A few MiB at the most, in a millisecond or two: they may be what is missing.
                 self._lock.wait_for(lambda: not self._touching, timeout=1.0)
                 offset = self._take(size)
@@ -132,9 +123,13 @@ class Blocks:
             self._put(offset, size)
 
     def _take(self, size: int) -> int | None:
-        warm = self._take_warm(size)
-        if warm is not None:
-            return warm
+        for index, (offset, length) in enumerate(self._free):
+            if length >= size:
+                if length == size:
+                    del self._free[index]
+                else:
+                    self._free[index] = (offset + size, length - size)
+                return offset
         offset = self._untouched
         if self._free and sum(self._free[-1]) == offset:
             offset = self._free[-1][0]  # the last free stretch goes on there
@@ -144,16 +139,6 @@ class Blocks:
             self._free.pop()
         self._untouched = offset + size
         return offset
-
-    def _take_warm(self, size: int) -> int | None:
-        for index, (offset, length) in enumerate(self._free):
-            if length >= size:
-                if length == size:
-                    del self._free[index]
-                else:
-                    self._free[index] = (offset + size, length - size)
-                return offset
-        return None
 
     def _put(self, offset: int, size: int) -> None:
         index = bisect.bisect(self._free, (offset, 0))

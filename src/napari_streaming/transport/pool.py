@@ -141,16 +141,9 @@ class Pool:
         """Bytes that blocks take now."""
         return self._blocks.in_use
 
-    def allocate(self, nbytes: int, *, warm: bool = False) -> Slot | None:
-        """Return a block for this many bytes, or None when the pool is full.
-
-        Parameters
-        ----------
-        nbytes : int
-        warm : bool
-            Only a block of memory that was in use before, or was touched ahead.
-        """
-        offset = self._blocks.allocate(nbytes + _HEADER, warm=warm)
+    def allocate(self, nbytes: int) -> Slot | None:
+        """Return a block for this many bytes, or None when the pool is full."""
+        offset = self._blocks.allocate(nbytes + _HEADER)
         if offset is None:
             return None
         return Slot(self, offset, nbytes, next(self._generations))
