@@ -424,6 +424,7 @@ def test_what_comes_while_the_disk_is_read_does_not_mix_up(desk):
     link = Link()
     desk.open(link)
     desk.put(1)
+    desk.put(2, reliable=True)
     read = Record.read
 
     def read_slowly(self):

@@ -152,6 +152,31 @@ def test_a_full_disk_is_an_error_and_what_was_there_stays(remote, tmp_path):
     assert other("[errors, size, good]") == [[True] * 4, 60_000, True]
 
 
+FORK = """
+import os, sys
+from napari_streaming.publish.spool import Spool
+spool = Spool(2**30, {folder!r})
+record = spool.write(bytes(60_000))
+child = os.fork()
+if not child:
+    sys.stdin.read()
+    os._exit(0)
+before = os.stat(f"/proc/{{child}}/fd/{{record._file.file.fileno()}}").st_blocks
+number = record._file.file.fileno()
+record.release()
+after = os.stat(f"/proc/{{child}}/fd/{{number}}").st_blocks
+os.kill(child, 9)
+os.waitpid(child, 0)
+"""
+
+
+def test_a_process_that_was_forked_off_keeps_no_room(remote, tmp_path):
+    other = remote()
+    other(FORK.format(folder=str(tmp_path)))
+    before, after = other("[before, after]")
+    assert before > 0 == after
+
+
 def test_a_killed_process_leaves_nothing(remote, tmp_path):
     other = remote()
     other("from napari_streaming.publish.spool import Spool")

@@ -205,6 +205,8 @@ class Outbox:
         still, so that nothing that is published meanwhile falls between.
         """
         with self._lock:
+            if self._is_closed:
+                return
             self._rewind()
             parcels = self._lanes.replace(lambda waiting: due(subscribe, waiting))
             self._newest |= {parcel.stream: parcel.sequence for parcel in parcels}
@@ -336,21 +338,15 @@ class Outbox:
         if parcel.stream in self._drops and not is_preview:
             self._tell_drops(parcel.stream)
             return True
-        is_read = self._read is not None and self._read[0] is parcel
-        if parcel.is_on_disk and not is_read:
+        buffers = self._read[1] if self._read and self._read[0] is parcel else None
+        if parcel.is_on_disk and buffers is None:
             self._unread = parcel.retain()
             return True
         shared = self._shared is True
         arrays = tuple(a.describe(shared=shared) for a in parcel.arrays)
-        buffers = (
-            self._read[1]
-            if self._read is not None and is_read
-            else [
-                a.buffer()
-                for a, described in zip(parcel.arrays, arrays, strict=True)
-                if described.block is None
-            ]
-        )
+        if buffers is None:
+            both = zip(parcel.arrays, arrays, strict=True)
+            buffers = [array.buffer() for array, described in both if described.block is None]
         extra = {**parcel.extra, "preview": True} if is_preview else parcel.extra
         item = Item(parcel.stream, parcel.sequence, parcel.time, parcel.at, arrays, **extra)
         delivery = link.send(item, buffers)

@@ -47,6 +47,12 @@ class _File:
         self.end += len(data)
         return start
 
+    def close(self) -> None:
+        """Give its room back, also where a process that was forked off has it open."""
+        with contextlib.suppress(OSError):
+            self.file.truncate(0)
+        self.file.close()
+
 
 class Record:
     """Some bytes in a spool, there until :meth:`release` is called, once.
@@ -128,7 +134,7 @@ class Spool:
                 start = file.append(data)
             except OSError:
                 if not file.records:
-                    file.file.close()
+                    file.close()
                 raise
             self._current = file
             file.records += 1
@@ -153,4 +159,4 @@ class Spool:
             self._in_use -= file.counted
             if self._current is file:
                 self._current = None
-            file.file.close()
+            file.close()
