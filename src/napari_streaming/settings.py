@@ -41,7 +41,7 @@ class PublisherSettings:
 
     memory: int = 512 * MIB
     close_timeout: float = 2.0
-    history: int = 32 * MIB
+    history: int = 16 * MIB
     spool: int = 8 * GIB
     spool_folder: str = ""
 

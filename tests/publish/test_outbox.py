@@ -785,11 +785,11 @@ def test_a_producer_never_waits_for_a_queue_being_sent(desk):
         desk.put(nbytes=1)
     thread = threading.Thread(target=desk.outbox.send, args=(link, 10**9))
     thread.start()
-    slowest = 0.0
+    waited = []
     for _ in range(20):
-        start = time.perf_counter()
+        before = len(link.got)
         desk.put(nbytes=1)
-        slowest = max(slowest, time.perf_counter() - start)
+        waited.append(len(link.got) - before)
         time.sleep(0.002)
     thread.join()
-    assert slowest < 0.1
+    assert max(waited) < 10, "for one or two of 200, however busy the machine is"

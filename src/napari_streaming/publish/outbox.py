@@ -68,6 +68,9 @@ class Outbox:
         self.tally = Tally()
         self.viewer = ""
         self._lock = threading.RLock()
+        # Locks are not fair: who holds this one is next, so that a producer waits for one
+        # item to be sent and not for a whole queue.
+        self._gate = threading.Lock()
         self._max_bytes = max_bytes
         self._changed = changed
         self._is_closed = False
@@ -86,7 +89,7 @@ class Outbox:
 
     def put(self, parcel: Parcel) -> None:
         """Queue a parcel, which the caller keeps its own hold of; once, if asked again."""
-        with self._lock:
+        with self._gate, self._lock:
             # Closed since the caller looked who is there, or given by `open` already.
             if self._is_closed or parcel.sequence <= self._newest.get(parcel.stream, -1):
                 return
@@ -98,19 +101,19 @@ class Outbox:
 
     def put_message(self, message: Message) -> None:
         """Queue a small message; of too many status lines the oldest go."""
-        with self._lock:
+        with self._gate, self._lock:
             if not self._is_closed:
                 self._notes.put(message)
 
     def put_last(self, message: Message) -> None:
         """Queue a message behind everything that waits now."""
-        with self._lock:
+        with self._gate, self._lock:
             if not self._is_closed:
                 self._notes.put_last(message)
 
     def put_metric(self, name: str, step: float, value: float, time: float) -> None:
         """Queue a value; those of one name travel together."""
-        with self._lock:
+        with self._gate, self._lock:
             if not self._is_closed:
                 self._notes.put_metric(name, step, value, time)
 
@@ -296,6 +299,8 @@ class Outbox:
         while self._send_next(link):
             if self._unread is not None:
                 self._read_from_disk(self._unread)
+            with self._gate:
+                pass
 
     def _send_next(self, link: Link) -> bool:
         """Send one message or parcel if one may go now; return whether there is more to do."""
