@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
+import threading
 
 import napari
 import numpy as np
@@ -13,6 +14,7 @@ from qtpy.QtWidgets import QLineEdit, QPushButton, QSpinBox
 import napari_streaming as ns
 from napari_streaming.transport import runtime
 from napari_streaming.uri import parse_url
+from napari_streaming.widgets.stats import StreamTable
 
 pytestmark = pytest.mark.napari
 
@@ -142,3 +144,174 @@ def test_the_policy_can_be_changed_in_the_dock(idle_dock):
     assert (policy.min_interval, policy.max_wait, policy.max_layers) == (0.2, 0.2, 3)
     least.setValue(500)
     assert idle_dock.session.policy.max_wait == 0.5
+
+
+# ---- while it streams --------------------------------------------------------------------
+
+
+class Stream:
+    """Publishes planes of 256 KiB, one after the other, in a thread of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.publisher = ns.Publisher(url)
+        self.published = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.005):
+            t = self.published
+            self.publisher.image("a", np.full((512, 512), t % 251, np.uint8), at={"t": t})
+            self.published += 1
+
+    @property
+    def is_alone(self) -> bool:
+        return self.publisher.stats().sinks[0].viewers == 0
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.publisher.close()
+
+
+@pytest.fixture
+def stream(dock, until):
+    made = Stream(dock.session.receiver.urls[0])
+    until(lambda: "a" in dock.session.receiver.layers and shown(dock) > 3)
+    yield made
+    made.close()
+
+
+def shown(dock) -> int:
+    return dock.session.receiver.layers["a"].stats().shown
+
+
+def more(dock, until, count: int = 5) -> None:
+    """Wait until more of the stream has been shown."""
+    before = shown(dock)
+    until(lambda: shown(dock) >= before + count)
+
+
+def test_a_dock_that_is_hidden_goes_on(viewer, dock, stream, until):
+    frame = dock.parent()
+    frame.hide()
+    assert not dock.isVisible()
+    more(dock, until)
+    steps = len(viewer.layers["a"].data)
+    frame.show()
+    more(dock, until)
+    assert len(viewer.layers["a"].data) > steps
+    table = dock.findChild(StreamTable)
+    until(lambda: table.rowCount() and int(table.item(0, 3).text()) > steps)
+
+
+def test_a_dock_closed_while_it_streams_leaves_the_producer_alone(viewer, until):
+    frame, dock = viewer.window.add_plugin_dock_widget("napari-streaming", "Stream Receiver")
+    dock.open("tcp://127.0.0.1:0?listen")
+    address = parse_url(dock.session.receiver.urls[0]).address
+    stream = Stream(address)
+    try:
+        until(lambda: "a" in viewer.layers)
+        frame.destroyOnClose()  # what the "x" in its title does
+        del dock, frame
+        until(lambda: gc.collect() is not None and stream.is_alone)
+        published, steps = stream.published, len(viewer.layers["a"].data)
+        until(lambda: stream.published > published + 5)
+        assert len(viewer.layers["a"].data) == steps, "the layer stays as it was"
+
+        _, again = viewer.window.add_plugin_dock_widget("napari-streaming", "Stream Receiver")
+        again.open(f"{address}?listen")
+        until(lambda: "a" in again.session.receiver.layers and shown(again) > 5)
+        assert len(viewer.layers) == 2
+        again.session.close()
+    finally:
+        stream.close()
+
+
+def test_a_window_closed_while_it_streams_leaves_the_producer_alone(run, until):
+    viewer = run(
+        """
+        from napari_streaming.napari_plugin.window import open_window, run_window
+        from qtpy.QtCore import QTimer
+
+        viewer, dock = open_window("tcp://127.0.0.1:0?listen")
+        print(dock.session.receiver.urls[0], flush=True)
+        del dock
+
+        def close_when_it_streams():
+            if "a" in viewer.layers and len(viewer.layers["a"].data) > 3:
+                timer.stop()
+                viewer.close()
+
+        timer = QTimer()
+        timer.timeout.connect(close_when_it_streams)
+        timer.start(10)
+        run_window()
+        print("closed", flush=True)
+        """
+    )
+    stream = Stream(viewer.stdout.readline().strip())
+    try:
+        said, _ = viewer.communicate(timeout=60)
+        assert (viewer.returncode, said) == (0, "closed\n")
+        until(lambda: stream.is_alone)
+        published = stream.published
+        until(lambda: stream.published > published + 5)
+        assert "waiting" in stream.publisher.stats().sinks[0].state
+    finally:
+        stream.close()
+
+
+def test_a_viewer_closed_in_a_program_that_lives_on_ends_the_stream(make_napari_viewer, until):
+    viewer = make_napari_viewer(show=True)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-streaming", "Stream Receiver")
+    dock.open("tcp://127.0.0.1:0?listen")
+    stream = Stream(dock.session.receiver.urls[0])
+    try:
+        until(lambda: "a" in viewer.layers)
+        del dock
+        viewer.close()
+        until(lambda: gc.collect() is not None and stream.is_alone)
+        published = stream.published
+        until(lambda: stream.published > published + 5)
+    finally:
+        stream.close()
+
+
+# ---- what the user does to the layers meanwhile ------------------------------------------
+
+
+def test_a_layer_deleted_while_it_streams_is_gone_with_its_memory(viewer, dock, stream, until):
+    layer = dock.session.receiver.layers["a"]
+    assert dock.session.receiver.layers._memory.held > 0
+    viewer.layers.remove("a")
+    received = layer.stats().received
+    until(lambda: layer.stats().received > received + 10)
+    assert "a" not in viewer.layers and len(viewer.layers) == 0
+    assert dock.session.receiver.layers._memory.held == 0
+    assert stream.publisher.stats().sinks[0].viewers == 1
+
+
+def test_a_layer_renamed_and_moved_while_it_streams_stays_so(viewer, dock, stream, until):
+    viewer.add_image(np.zeros((8, 8)), name="mine")
+    viewer.layers["a"].name = "renamed"
+    viewer.layers.move(1, 0)
+    more(dock, until, 10)
+    assert [layer.name for layer in viewer.layers] == ["mine", "renamed"]
+    layer = viewer.layers["renamed"]
+    assert len(layer.data) >= shown(dock)
+    np.testing.assert_array_equal(np.asarray(layer.data[2]), 2)
+
+
+def test_a_duplicate_of_a_layer_that_streams_is_independent(viewer, dock, stream, until):
+    from napari._app_model import get_app_model
+
+    viewer.layers.selection = {viewer.layers["a"]}
+    get_app_model().commands.execute_command("napari.layer.duplicate").result()
+    copy = viewer.layers["a copy"]
+    steps = copy.data.shape[0]
+    more(dock, until, 10)
+    assert copy.data.shape[0] == steps < len(viewer.layers["a"].data)
+    viewer.layers.remove("a")  # its planes go, those of the copy stay
+    assert [int(np.asarray(copy.data[t]).max()) for t in range(4)] == [0, 1, 2, 3]

@@ -6,13 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_streaming.errors import DataError
-from napari_streaming.publish.layers import image_spec, labels_spec, points_spec
+from napari_streaming.publish.layers import Part, image_spec, labels_spec, points_spec
 from napari_streaming.publish.staging import clean_coordinates, clean_name
 from napari_streaming.wire.codec import pack, unpack
 from napari_streaming.wire.messages import FEATURE_PREFIX
 
 NOTHING = {"axes": None, "scale": (), "translate": (), "units": (), "qos": "latest"}
-IMAGE = NOTHING | {"rgb": None, "colormap": "", "contrast_limits": None}
+PLANES = NOTHING | {"part": Part()}
+IMAGE = PLANES | {"rgb": None, "colormap": "", "contrast_limits": None}
 PLANE = np.zeros((4, 5), np.uint16)
 
 
@@ -21,7 +22,7 @@ def image(plane=PLANE, **changes):
 
 
 def labels(mask, **changes):
-    return labels_spec(mask, **(NOTHING | changes))
+    return labels_spec(mask, **(PLANES | changes))
 
 
 def points(rows, features=None, **changes):
@@ -149,12 +150,11 @@ def test_lone_surrogates_can_be_sent_anywhere(field):
 
 def test_the_structure_is_compared_without_what_the_user_changes():
     assert image().same_structure(image(colormap="red", contrast_limits=(0, 1)))
-    for changes in (
-        {"scale": (1, 2)},
-        {"axes": ("a", "b")},
-        {"units": "um"},
-        {"translate": (1, 1)},
-    ):
+    for changes in ({"scale": (1, 2)}, {"translate": (1, 1)}):  # each plane has its own
+        assert image().same_structure(image(**changes))
+        mine, others = points(np.zeros((1, 2)))[0], points(np.zeros((1, 2)), **changes)[0]
+        assert not mine.same_structure(others)
+    for changes in ({"axes": ("a", "b")}, {"units": "um"}, {"qos": "reliable"}):
         assert not image().same_structure(image(**changes))
     assert not image().same_structure(image(PLANE.astype("f4")))
     assert not image().same_structure(image(PLANE[1:]))
@@ -277,3 +277,27 @@ def test_too_many_coordinates():
     assert len(clean_coordinates({str(i): i for i in range(16)})) == 16
     with pytest.raises(DataError, match="at most 16"):
         clean_coordinates({str(i): i for i in range(17)})
+
+
+# ---- parts -----------------------------------------------------------------------------
+
+
+def test_several_planes_and_parts_of_a_plane():
+    planes = np.zeros((3, 4, 5), np.uint16)
+    assert image(planes, part=Part((3,))).shape == (4, 5)
+    assert image(part=Part((), (6, 0), (10, 5))).shape == (10, 5)
+    assert image(planes, part=Part((3,), (6, 0), (10, 5))).shape == (10, 5)
+    colour = np.zeros((4, 5, 3), np.uint8)
+    assert image(colour, part=Part((), (1, 1), (10, 9, 3))).shape == (10, 9, 3)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        Part((2,)), Part((), (0, 0)), Part((), (), (9, 9)), Part((), (0, 0), (3, 9)),
+        Part((), (-1, 0), (9, 9)), Part((), (6, 0), (9, 9)), Part((), (0, 0, 0), (9, 9)),
+    ],
+)  # fmt: skip
+def test_a_part_that_does_not_fit_is_refused(part):
+    with pytest.raises(DataError, match=r"shape|offset"):
+        image(part=part)

@@ -86,10 +86,10 @@ def test_an_array_outlives_its_arena(arena):
 def test_rationed_addresses(monkeypatch):
     real = arena_module.mmap.mmap
 
-    def rationed(fileno, length):
+    def rationed(fileno, length, **kind):
         if length > 2 * arena_module._REGION:
             raise OSError("no")
-        return real(fileno, length)
+        return real(fileno, length, **kind)
 
     monkeypatch.setattr(arena_module.mmap, "mmap", rationed)
     small = Arena(size=2**40)

@@ -58,7 +58,7 @@ def test_a_discarded_layer_takes_no_memory_and_no_more_planes(catalog):
     layer = catalog.declare(declare())
     for t in range(5):
         layer.put_plane({"t": t}, plane(t))
-    gone = weakref.ref(layer._planes.get({"t": 4}))
+    gone = weakref.ref(layer.planes.get({"t": 4}))
     layer.discard()
     assert not layer.put_plane({"t": 9}, plane(9))
     assert gone() is None
@@ -97,7 +97,7 @@ def test_nobody_waits_for_the_disk_with_the_lock_held(catalog, monkeypatch, in_t
         target=lambda: [layer.put_plane({"t": t}, plane(t)) for t in range(20)]
     )
     putting.start()
-    until(lambda: len(layer._planes) == 16)
+    until(lambda: len(layer.planes) == 16)
     time.sleep(0.05)
     assert in_thread(lambda: layer.data.shape, timeout=1.0) == (16, *SHAPE)
     gate.set()

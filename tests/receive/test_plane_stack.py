@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -95,6 +97,17 @@ def test_like_numpy_indexed_twice(memory, arena, places, data):
         assert view.shape == expected.shape
         assert view.dtype == expected.dtype
     np.testing.assert_array_equal(np.asarray(view), expected)
+
+
+def test_a_deep_copy_is_an_array_that_nothing_is_added_to(memory, arena):
+    model = Model(memory, arena)
+    model.put(1, 2)
+    for view, expected in ((model.view, model.array), (model.view[1], model.array[1])):
+        copied, before = copy.deepcopy(view), expected.copy()
+        model.put(1, 2)
+        np.testing.assert_array_equal(copied, before)
+        copied[:] = 0  # and everybody may write to
+    np.testing.assert_array_equal(np.asarray(model.view), model.array)
 
 
 @SETTINGS

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import itertools
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
+from msgspec import structs
 
 from napari_streaming.receive import source as source_module
 from napari_streaming.transport.pool import Pool
@@ -43,8 +46,8 @@ def data(shape=(4, 5), dtype="<u2", name="data", block=None):
     return Array(name, dtype, shape, block)
 
 
-def item(sequence=0, *, at=None, arrays=None, stream=0):
-    return Item(stream, sequence, 0.0, at or {}, arrays or (data(),))
+def item(sequence=0, *, at=None, arrays=None, stream=0, **more):
+    return Item(stream, sequence, 0.0, at or {}, arrays or (data(),), **more)
 
 
 def zeros(message):
@@ -96,6 +99,7 @@ def test_a_publisher_that_goes_without_a_word_is_reported(pair, until):
 
 # ---- what does not match its declaration -----------------------------------------------
 
+FITTING = (data((3, 2), "<f8"), data((3,), "<i4", "features/id"), data((3,), "<U4", "features/s"))
 MISMATCHES = [
     item(arrays=(data((5, 4)),)),
     item(arrays=(data((4, 5, 1)),)),
@@ -123,6 +127,26 @@ MISMATCHES = [
         stream=1,
         arrays=(data((3, 2), "<f8"), data((3,), "<i4", "id"), data((3,), "<U4", "features/s")),
     ),
+    item(arrays=(data((2, 4, 5)),)),
+    item(arrays=(data((2, 4, 5)),), along={"z": (0, 1, 2)}),
+    item(arrays=(data((4, 5)),), along={"z": (0, 1, 2, 3)}),
+    item(arrays=(data((2, 4, 5)),), along={"y": (0, 1)}),
+    item(arrays=(data((2, 4, 5)),), along={"z": (0, 1)}, at={"z": 0}),
+    item(arrays=(data((2, 2)),), offset=(3, 0)),
+    item(arrays=(data((2, 2)),), offset=(2**62, 0)),
+    item(arrays=(data((2, 2)),), offset=(0,)),
+    item(arrays=(data((2, 2)),), offset=(0, 0, 0)),
+    item(arrays=(data((0, 2)),), offset=(0, 0)),
+    item(arrays=(data((2,)),), offset=(0, 0)),
+    item(scale=(1.0,)),
+    item(scale=(1.0, 0.0)),
+    item(scale=(1.0, float("inf"))),
+    item(translate=(float("nan"), 0.0)),
+    *(
+        item(stream=1, arrays=FITTING, **field)
+        for field in ({"offset": (0, 0)}, {"scale": (1, 1)}, {"translate": (1, 1)})
+    ),
+    item(stream=1, arrays=(data((2, 3, 2), "<f8"), *FITTING[1:]), along={"z": (0, 1)}),
 ]  # fmt: skip
 
 
@@ -330,7 +354,7 @@ def test_a_viewer_says_at_once_what_it_wants(receiver, party, until):
 
 def preview(sequence, **options):
     message = item(sequence, **options)
-    return replace(message, preview=True)
+    return structs.replace(message, preview=True)
 
 
 def test_a_preview_is_shown_and_counts_for_nothing(pair, until):
@@ -356,7 +380,7 @@ def test_a_preview_that_comes_late_does_not_replace_what_is_newer(pair, until):
     pub.say(item(5), PIXELS.tobytes())
     for number in (4, 5):
         pub.say(preview(number), (PIXELS * 0).tobytes())
-    pub.say(replace(preview(6), append=True), (PIXELS * 0).tobytes())
+    pub.say(structs.replace(preview(6), append=True), (PIXELS * 0).tobytes())
     settle(pub, until, 4, 1)
     np.testing.assert_array_equal(rec.layers["a"].data, PIXELS)
     assert rec.layers["a"].stats().received == 1
@@ -366,12 +390,50 @@ def test_a_preview_that_cannot_be_used_is_refused_in_its_turn(pair, until):
     rec, pub = pair
     pub.say(IMAGE)
     wrong = MISMATCHES[0]
-    pub.say(replace(wrong, preview=True), *zeros(wrong))
+    pub.say(structs.replace(wrong, preview=True), *zeros(wrong))
     settle(pub, until, 1, 1)
     assert not pub.messages(Problem) and rec.layers["a"].stats().refused == 0
     pub.say(wrong, *zeros(wrong))
     settle(pub, until, 2, 1)
     assert len(pub.messages(Problem)) == 1 and rec.layers["a"].stats().refused == 1
+
+
+# ---- how late, and what was lost --------------------------------------------------------
+
+
+def test_the_stages_are_timed_from_the_publishers_call(pair, until, monkeypatch):
+    rec, pub = pair
+    pub.say(IMAGE)
+    settle(pub, until, 0, 1)
+    start = time.time() + 100  # no item is older than the connection
+    seconds = itertools.count(1)
+    clock = SimpleNamespace(time=lambda: start + next(seconds))
+    with monkeypatch.context() as patch:
+        patch.setattr(source_module, "time", clock)
+        pub.say(structs.replace(item(), time=start), PIXELS.tobytes())
+        settle(pub, until, 1, 1)
+    stages = rec.layers["a"].stats().stages
+    assert stages.received.p50 == pytest.approx(1, abs=1e-3)
+    assert stages.placed.p50 == pytest.approx(1, abs=1e-3)
+
+
+def test_what_was_published_before_the_connection_did_not_wait_for_the_viewer(pair, until):
+    rec, pub = pair
+    pub.say(IMAGE)
+    pub.say(structs.replace(item(), time=1.0), PIXELS.tobytes())
+    settle(pub, until, 1, 1)
+    assert 0 <= rec.layers["a"].stats().stages.received.p95 < 60
+
+
+def test_gaps_are_counted_with_the_reason_of_the_last(pair, until):
+    rec, pub = pair
+    pub.say(IMAGE)
+    for number in (0, 3, 6):
+        pub.say(item(number), PIXELS.tobytes())
+        pub.say(Gap(0, number + 1, number + 2, 2, f"reason {number}"))
+    settle(pub, until, 3, 4)
+    stats = rec.layers["a"].stats()
+    assert (stats.dropped, stats.gaps, stats.gap_reason) == (6, 3, "reason 6")
 
 
 # ---- shared memory ---------------------------------------------------------------------
@@ -418,7 +480,9 @@ def test_a_plane_that_was_overwritten_counts_as_dropped(pair, pool, until):
     slot.release()
     pub.say(item(arrays=(data(block=block),)))
     settle(pub, until, 1, 2)
-    assert (rec.layers["a"].stats().received, rec.layers["a"].stats().dropped) == (0, 1)
+    stats = rec.layers["a"].stats()
+    assert (stats.received, stats.dropped, stats.gaps) == (0, 1, 1)
+    assert "overwritten" in stats.gap_reason
     pub.say(Gap(0, 0, 0, 1, "newer data took its place"))
     settle(pub, until, 1, 3)
     assert rec.layers["a"].stats().dropped == 1, "it is the same one"

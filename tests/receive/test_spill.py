@@ -55,7 +55,7 @@ class Run:
 
     @property
     def files(self):
-        home = self.stack._home.path
+        home = self.stack._homes[self.stack.shape].path
         return [] if home is None else list(home.glob("c.*"))
 
 
@@ -122,6 +122,22 @@ def test_what_was_read_lately_stays(until):
     assert np.shares_memory(run.view[190], newest), "a look through the past pushed it out"
 
 
+def test_a_smaller_budget_holds_from_now_on(until):
+    run = Run(100)
+    for t in range(60):
+        run.put(t)
+    run.memory.set_budget(20 * SIZE)
+    until(lambda: run.memory.held - run.memory._saved_bytes <= 15 * SIZE)
+    run.put(60)
+    assert run.memory.held <= 20 * SIZE
+    assert all((run.view[t] == t).all() for t in range(60))
+    run.memory.set_budget(100 * SIZE)
+    written = len(run.files)
+    for t in range(61, 80):
+        run.put(t)
+    assert len(run.files) == written
+
+
 def test_a_budget_smaller_than_a_plane():
     run = Run(0)
     for t in range(10):
@@ -134,7 +150,7 @@ def test_what_lies_on_the_disk_is_a_zarr_array(until):
     for t in range(20):
         run.put(t)
     until(lambda: len(run.files) >= 12)
-    array = zarr.open_array(run.stack._home.path, mode="r")
+    array = zarr.open_array(run.stack._homes[run.stack.shape].path, mode="r")
     assert array.shape[1:] == SHAPE
     assert array.dtype == DTYPE
     assert (array[5] == 5).all()

@@ -38,7 +38,7 @@ def filled(pool, value, pages=1):
 
 def read(attached, block, nbytes=PAGE - 64):
     into = np.empty(nbytes, np.uint8)
-    return attached.copy(block, into), into
+    return attached.copy(block, [into]), into
 
 
 # ---- slots -----------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def test_a_block_that_is_given_away_during_the_copy_is_noticed(pool, monkeypatch
 def test_a_block_outside_the_segment_is_refused(pool, offset, nbytes):
     attached = AttachedSegment(pool.segment)
     with pytest.raises(TransportError, match="outside"):
-        attached.copy(Block(pool.segment.segment, offset, 1), np.empty(nbytes, np.uint8))
+        attached.copy(Block(pool.segment.segment, offset, 1), [np.empty(nbytes, np.uint8)])
 
 
 # ---- what is no segment of ours --------------------------------------------------------
@@ -227,7 +227,7 @@ from napari_streaming.wire.messages import Block, Segment
 attached = AttachedSegment(Segment({segment!r}, {address!r}, {size}))
 def read(offset, generation, nbytes):
     into = np.empty(nbytes, np.uint8)
-    good = attached.copy(Block({segment!r}, offset, generation), into)
+    good = attached.copy(Block({segment!r}, offset, generation), [into])
     return good, sorted(set(into.tolist()))
 """
 
@@ -262,7 +262,7 @@ slot.seal()
 child = os.fork()
 if not child:
     into = np.empty(100, "u1")
-    good = AttachedSegment(pool.segment).copy(slot.block(), into)
+    good = AttachedSegment(pool.segment).copy(slot.block(), [into])
     os._exit(42 if good and (into == 5).all() else 1)
 status = os.waitpid(child, 0)[1]
 """

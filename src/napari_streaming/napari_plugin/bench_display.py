@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
+import psutil
 from qtpy.QtWidgets import QApplication
 
 from napari_streaming.errors import StreamingError
 from napari_streaming.napari_plugin.window import open_window
 from napari_streaming.receive.catalog import Catalog
+from napari_streaming.settings import ReceiverSettings
 
 __all__ = ["measure"]
 
@@ -22,6 +25,8 @@ _LIMIT_S = 120.0
 _REPEATS = 5
 _LOAD_S = 5.0
 _EARLY, _LATE = 100, 99_900
+_BUDGET = 1 << 30
+_PLANES_2048 = 1000  # 8.4 GB
 
 # Does what the lines on its standard input say, and answers when each was begun.
 _PRODUCER = """
@@ -42,11 +47,13 @@ with ns.Publisher(sys.argv[1]) as pub:
         if what == "big":
             for t in range(first, first + count):
                 pub.image(name, planes[t % 50], at={"t": t})
+                if t % 10 == 9 and count > 50:
+                    pub.flush(30)  # so that none is given up
         elif what == "small":
             for t in range(first, first + count):
                 pub.image(name, small, at={"t": t})
                 if t % 1000 == 999:
-                    pub.flush(30)  # so that none is given up
+                    pub.flush(30)
         elif what == "flat-out":
             t = 0
             while time.time() < start + count:
@@ -148,6 +155,11 @@ def measure() -> dict[str, Any]:
         napari has been given all of them, in seconds.
         ``flatness``: the median seconds from call to layer of planes 99 900 to 100 000 over
         that of planes 100 to 200, 64×64 uint8.
+        ``flatness_2048``: the same of planes 900 to 1000 over 20 to 120, 2048×2048 uint16,
+        with a budget of 1 GiB, so that most of them are on the disk by then.
+        ``rss_over_budget``: by how much the memory of this process grew beyond that budget
+        meanwhile, in MB: what was faulted in before the first plane counts, memory that is
+        shared with the producer does not.
         ``hz_under_load``: updates of the layer a second while 2048×2048 planes come as fast
         as they can, and ``stall_ms``, the longest pause of the user interface meanwhile.
         ``metrics_per_s``: values a second from the calls to the viewer's graphs, and
@@ -165,7 +177,8 @@ def measure() -> dict[str, Any]:
             | {"fifty_planes_s": _spread([_fifty(bench, i) for i in range(_REPEATS)])}
             | _under_load(bench)
             | _metrics(bench)
-            | {"flatness": _flatness(bench)}
+            | {"flatness": _flatness(bench, "small", _EARLY, _LATE)}
+            | _spilling(bench)
         )
     finally:
         bench.close()
@@ -231,11 +244,41 @@ def _metrics(bench: _Bench) -> dict[str, Any]:
     return {"metrics_per_s": came / seconds, "metrics_stall_ms": 1e3 * bench.longest_stall}
 
 
-def _flatness(bench: _Bench) -> float:
-    name = "flat"
+def _spilling(bench: _Bench) -> dict[str, Any]:
+    process = psutil.Process()
+
+    def own() -> int:
+        """Return the bytes that are ours alone: not the producer's memory that we map."""
+        info = process.memory_info()
+        return int(info.rss - getattr(info, "shared", 0))
+
+    bench.streams.set_budget(_BUDGET)
+    bench.viewer.layers.clear()
+    bench.rest(2.0)
+    before = own() - ReceiverSettings().warm
+    most = [0]
+
+    def look() -> None:
+        while not done.wait(0.05):
+            most[0] = max(most[0], own())
+
+    done = threading.Event()
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        flatness = _flatness(bench, "big", 20, _PLANES_2048 - 100)
+    finally:
+        done.set()
+        watcher.join()
+    over = most[0] - before - _BUDGET
+    return {"flatness_2048": flatness, "rss_over_budget": over * 1e-6}
+
+
+def _flatness(bench: _Bench, what: str, early_at: int, late_at: int) -> float:
+    name = f"flat-{what}"
 
     def up_to(count: int) -> None:
-        bench.tell("small", name, bench.shown(name), count - bench.shown(name))
+        bench.tell(what, name, bench.shown(name), count - bench.shown(name))
         bench.wait(lambda: bench.shown(name) >= count)
         bench.begun_and_ended()
 
@@ -243,13 +286,13 @@ def _flatness(bench: _Bench) -> float:
         spent = []
         for _ in range(100):
             now = bench.shown(name)
-            bench.tell("small", name, now)
+            bench.tell(what, name, now)
             spent.append(bench.seconds_until(partial(_grew, bench, name, now)))
         return float(np.median(spent))
 
-    up_to(_EARLY)
+    up_to(early_at)
     early = median()
-    up_to(_LATE)
+    up_to(late_at)
     return median() / early
 
 

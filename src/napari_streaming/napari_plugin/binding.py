@@ -6,9 +6,8 @@ the data is ours, and the contrast limits as long as nobody has touched them.
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +16,12 @@ from napari.layers import Image, Layer, Points
 
 from napari_streaming.napari_plugin.layers import geometry, limits_of, make_layer
 from napari_streaming.receive.batching import Batcher, BatchingPolicy
-from napari_streaming.receive.catalog import Catalog, StreamedLayer
+from napari_streaming.receive.catalog import Catalog
+from napari_streaming.receive.layer_view import LayerView
+from napari_streaming.receive.placement import Fixed, Place
+from napari_streaming.receive.streamed_layer import StreamedLayer
 
 __all__ = ["LayerBinding"]
-
-logger = logging.getLogger(__name__)
 
 _THUMBNAIL_S = 1.0
 
@@ -30,10 +30,10 @@ _THUMBNAIL_S = 1.0
 class _Bound:
     """A napari layer of ours, and the data and contrast limits that we last gave it."""
 
+    view: LayerView
     layer: Layer
     data: Any
     limits: tuple[float, float] | None = None
-    removed: bool = False
     thumbnail_is_old: bool = False
 
 
@@ -46,11 +46,21 @@ class LayerBinding:
     catalog : Catalog
     on_follow : callable
         Called with whether the viewer follows the newest item, when that changes.
+    window : Fixed
+        Which window of the placement this viewer is.
     """
 
-    def __init__(self, viewer: Any, catalog: Catalog, on_follow: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        viewer: Any,
+        catalog: Catalog,
+        on_follow: Callable[[bool], None],
+        window: Fixed = (),
+    ) -> None:
+        self.window = window
         self._viewer, self._catalog, self._on_follow = viewer, catalog, on_follow
-        self._bound: dict[str, _Bound] = {}
+        self._bound: dict[tuple[str, Place], _Bound] = {}
+        self._crowded: set[str] = set()  # streams with more layers than are shown, once said
         self._batcher = Batcher(BatchingPolicy())
         self._thumbnails_at = 0.0
         self._follow = True
@@ -66,11 +76,10 @@ class LayerBinding:
         self._viewer.layers.events.inserted.disconnect(self._note_layout)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
 
-    def shown(self) -> Iterator[tuple[StreamedLayer, Layer]]:
-        """Return each streamed layer that the viewer has, with its napari layer."""
-        for name, bound in self._bound.items():
-            if not bound.removed:
-                yield self._catalog[name], bound.layer
+    def shown(self) -> Iterator[tuple[LayerView, Layer]]:
+        """Return each view that the viewer has, with its napari layer."""
+        for bound in self._bound.values():
+            yield bound.view, bound.layer
 
     @property
     def policy(self) -> BatchingPolicy:
@@ -92,8 +101,14 @@ class LayerBinding:
             return
         self._follow = follow
         if follow:
-            self._go_to_newest(list(self._catalog.values()))
+            self._go_to_newest([view for view, _ in self.shown()])
         self._on_follow(follow)
+
+    def changed(self, layers: Iterable[StreamedLayer]) -> None:
+        """Note that something came for these layers."""
+        now = time.monotonic()
+        for streamed in layers:
+            self._batcher.changed(streamed.name, now)
 
     def tick(self) -> bool:
         """Bring the viewer up to date, as far as the batching policy has it.
@@ -104,18 +119,20 @@ class LayerBinding:
             Whether anything was to be done.
         """
         start = time.monotonic()
-        for streamed in self._catalog.take_dirty():
-            self._batcher.changed(streamed.name, start)
-        changed = [self._catalog[name] for name in self._batcher.due(start)]
-        self._refresh_thumbnails(start)
-        if not changed:
+        due = [self._catalog[name] for name in self._batcher.due(start)]
+        if not due:
+            self._refresh_thumbnails(start)  # between updates, so that neither takes longer
             return False
         self._moving = True
+        camera = self._viewer.scene.camera
+        aim = (camera.zoom, camera.center, camera.angles) if self._viewer.layers else None
         try:
-            for streamed in changed:
-                self._update(streamed)
+            updated = [view for streamed in due for view in self._update_stream(streamed)]
             if self._follow:
-                self._go_to_newest(changed[::-1])  # the newest has the last word
+                self._go_to_newest(updated[::-1])  # the newest has the last word
+            self._move_planes()
+            if aim is not None:  # napari takes a fresh look where an axis was added
+                camera.zoom, camera.center, camera.angles = aim
         finally:
             self._moving = False
             self._note_layout()
@@ -123,23 +140,31 @@ class LayerBinding:
             self._batcher.took(end - start, end)
         return True
 
+    # ---- what the user does ----------------------------------------------------------
+
     def _on_step(self) -> None:
         """Stop following when the user moves a slider.
 
         napari moves them, too, while layers come, go or grow: then the layout has changed.
         """
-        if not self._moving and self._layout == self._current_layout():
-            self.set_follow(False)
+        if self._moving or self._layout != self._current_layout():
+            return
+        self.set_follow(False)
+        self._moving = True
+        try:
+            self._move_planes()
+        finally:
+            self._moving = False
 
     def _on_removed(self) -> None:
         """Let go of a layer that the user removed: it stays removed, and takes no memory."""
         self._note_layout()
         if self._moving:
             return
-        for name, bound in self._bound.items():
-            if not bound.removed and bound.layer not in self._viewer.layers:
-                bound.removed, bound.data = True, None
-                self._catalog[name].discard()
+        for key, bound in list(self._bound.items()):
+            if bound.layer not in self._viewer.layers:
+                del self._bound[key]
+                bound.view.discard()
 
     def _note_layout(self) -> None:
         self._layout = self._current_layout()
@@ -147,37 +172,59 @@ class LayerBinding:
     def _current_layout(self) -> tuple[int, tuple[int, ...]]:
         return len(self._viewer.layers), tuple(self._viewer.dims.nsteps)
 
-    # ---- one layer -------------------------------------------------------------------
+    # ---- layers ----------------------------------------------------------------------
 
-    def _update(self, streamed: StreamedLayer) -> None:
-        bound = self._bound.get(streamed.name)
+    def _update_stream(self, streamed: StreamedLayer) -> list[LayerView]:
+        """Bring the layers of one stream up to date; return what they show."""
         received = streamed.counters.received  # first: more may come while we look
+        if not received:
+            return []
+        views = [view for view in streamed.views() if view.place.window == self.window]
+        self._remove_others(streamed.name, {view.place for view in views})
+        for view in views:
+            self._update(view)
+        if views:
+            streamed.counters.shown(received)
+        if streamed.places_left_out and streamed.name not in self._crowded:
+            self._crowded.add(streamed.name)
+            left_out = streamed.places_left_out
+            self._catalog.say("warning", f"{streamed.name!r}: {left_out} more layers not shown")
+        return views
+
+    def _remove_others(self, name: str, places: set[Place]) -> None:
+        """Take away layers of a stream that are in none of these places any more."""
+        for key, bound in list(self._bound.items()):
+            if key[0] == name and key[1] not in places:
+                del self._bound[key]
+                self._viewer.layers.remove(bound.layer)
+
+    def _update(self, view: LayerView) -> None:
+        bound = self._bound.get((view.streamed.name, view.place))
         if bound is None:
-            if received:
-                data = streamed.data
-                layer = self._add(streamed, data)
-                given = tuple(layer.contrast_limits) if isinstance(layer, Image) else None
-                self._bound[streamed.name] = _Bound(layer, data, given)
-        elif bound.removed:
+            data = view.data
+            layer = self._add(view, data)
+            given = tuple(layer.contrast_limits) if isinstance(layer, Image) else None
+            bound = _Bound(view, layer, data, given)
+            self._bound[view.streamed.name, view.place] = bound
             return
-        elif isinstance(bound.layer, Points):
-            self._update_points(bound, streamed)
+        bound.view = view
+        if isinstance(bound.layer, Points):
+            self._update_points(bound, view)
         else:
-            self._update_planes(bound, streamed)
-        streamed.counters.shown(received)
+            self._update_planes(bound, view)
 
-    def _add(self, streamed: StreamedLayer, data: Any) -> Layer:
-        return self._viewer.add_layer(make_layer(streamed, data))
+    def _add(self, view: LayerView, data: Any) -> Layer:
+        return self._viewer.add_layer(make_layer(view, data))
 
-    def _update_points(self, bound: _Bound, streamed: StreamedLayer) -> None:
-        points, columns = streamed.points()
+    def _update_points(self, bound: _Bound, view: LayerView) -> None:
+        points, columns = view.points()
         features = pd.DataFrame(columns)
         if points.ndim == 2 and points.shape[1] != bound.layer.ndim:
             # napari cannot add a dimension to points: a new layer takes its place.
             position = self._viewer.layers.index(bound.layer)
             name, visible = bound.layer.name, bound.layer.visible
             self._viewer.layers.remove(bound.layer)
-            bound.layer = self._add(streamed, points)
+            bound.layer = self._add(view, points)
             bound.layer.name, bound.layer.visible = name, visible
             self._viewer.layers.move(len(self._viewer.layers) - 1, position)
             return
@@ -185,20 +232,23 @@ class LayerBinding:
         bound.layer.features = features
         bound.layer.selected_data = set()
 
-    def _update_planes(self, bound: _Bound, streamed: StreamedLayer) -> None:
-        layer, data = bound.layer, streamed.data
+    def _update_planes(self, bound: _Bound, view: LayerView) -> None:
+        layer, data = bound.layer, view.data
         if data.is_like(bound.data):
             # The view that the layer holds sees new planes by itself.
             layer.refresh(thumbnail=False, highlight=False, extent=False)
             bound.thumbnail_is_old = True
         else:
-            new_axes = data.ndim != bound.data.ndim
-            layer.data = bound.data = data
-            if new_axes:
-                for name, value in geometry(streamed).items():
+            if data.ndim == bound.data.ndim:
+                layer.data = bound.data = data
+            else:
+                visible, layer.visible = layer.visible, True  # else napari keeps the old extent
+                layer.data = bound.data = data
+                for name, value in geometry(view).items():
                     setattr(layer, name, value)
+                layer.visible = visible
         if isinstance(layer, Image) and bound.limits == tuple(layer.contrast_limits):
-            self._widen(bound, streamed)
+            self._widen(bound, view)
 
     def _refresh_thumbnails(self, now: float) -> None:
         """Redo thumbnails once a second: one costs more than the plane that it shows."""
@@ -206,31 +256,55 @@ class LayerBinding:
             return
         self._thumbnails_at = now
         for bound in self._bound.values():
-            if bound.thumbnail_is_old and not bound.removed:
+            if bound.thumbnail_is_old:
                 bound.thumbnail_is_old = False
                 bound.layer.refresh(data_displayed=False, highlight=False, extent=False)
 
-    def _widen(self, bound: _Bound, streamed: StreamedLayer) -> None:
+    def _widen(self, bound: _Bound, view: LayerView) -> None:
         """Follow the range of the data, until the user has set the limits."""
-        limits = limits_of(streamed)
-        if limits is not None and limits != bound.limits and not streamed.declare.rgb:
+        limits = limits_of(view)
+        if limits is not None and limits != bound.limits and not view.declare.rgb:
             low, high = bound.layer.contrast_limits_range
             bound.layer.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
             bound.layer.contrast_limits = limits
             bound.limits = tuple(bound.layer.contrast_limits)
 
-    def _go_to_newest(self, changed: list[StreamedLayer]) -> None:
-        """Move the sliders to the newest item of these layers."""
+    # ---- positions -------------------------------------------------------------------
+
+    def _go_to_newest(self, views: list[LayerView]) -> None:
+        """Move the sliders to the newest item of these views."""
         was_moving, self._moving = self._moving, True
         try:
             dims = self._viewer.dims
             step = list(dims.current_step)
-            for streamed in changed:
-                newest = streamed.latest
-                for back, name in enumerate(reversed(streamed.axes), 1):
-                    axis = dims.ndim - back
-                    if name in newest and axis >= 0 and axis in dims.not_displayed:
+            for view in views:
+                newest = view.latest
+                for axis, name in self._axes_of(view):
+                    if name in newest and axis in dims.not_displayed:
                         step[axis] = newest[name]
             dims.current_step = tuple(step)
         finally:
             self._moving = was_moving
+
+    def _move_planes(self) -> None:
+        """Put each plane where its pixels lie: planes of one layer may lie apart."""
+        step = self._viewer.dims.current_step
+        for view, layer in self.shown():
+            if not view.streamed.has_transforms or not isinstance(layer, Image):
+                continue
+            at = {}
+            for axis, name in self._axes_of(view):
+                value = view.value_at(name, step[axis]) if name in view.own_axes else None
+                if value is not None:
+                    at[name] = value
+            moved = geometry(view, view.transform_at(at))
+            for what in ("scale", "translate"):
+                if tuple(getattr(layer, what)) != moved[what]:
+                    setattr(layer, what, moved[what])
+
+    def _axes_of(self, view: LayerView) -> Iterator[tuple[int, str]]:
+        """Return the viewer's axis for each axis of a view: they end together."""
+        for back, name in enumerate(reversed(view.axes), 1):
+            axis = self._viewer.dims.ndim - back
+            if axis >= 0:
+                yield axis, name

@@ -9,19 +9,19 @@ import pandas as pd
 from napari.layers import Image, Labels, Layer, Points
 from napari.utils.colormaps import ensure_colormap
 
-from napari_streaming.receive.catalog import StreamedLayer
+from napari_streaming.receive.layer_view import LayerView, Transform
 
 __all__ = ["geometry", "limits_of", "make_layer"]
 
 logger = logging.getLogger(__name__)
 
 
-def make_layer(streamed: StreamedLayer, data: Any) -> Layer:
+def make_layer(view: LayerView, data: Any) -> Layer:
     """Return a layer for what has come so far."""
-    common = {"name": streamed.name, "metadata": {"stream": streamed.name}}
-    common |= geometry(streamed)
-    if streamed.kind == "points":
-        points, columns = streamed.points()
+    common = {"name": view.name, "metadata": {"stream": view.streamed.name}}
+    common |= geometry(view)
+    if view.kind == "points":
+        points, columns = view.points()
         layer: Layer = Points(
             points,
             features=pd.DataFrame(columns),
@@ -31,30 +31,38 @@ def make_layer(streamed: StreamedLayer, data: Any) -> Layer:
             border_width=0.15,
             **common,
         )
-    elif streamed.kind == "labels":
+    elif view.kind == "labels":
         layer = Labels(data, **common)
         layer.editable = False
     else:
         layer = Image(
             data,
-            rgb=streamed.declare.rgb,
+            rgb=view.declare.rgb,
             multiscale=False,
-            contrast_limits=None if streamed.declare.rgb else limits_of(streamed),
-            colormap=None if streamed.declare.rgb else _colormap(streamed),
-            blending="translucent_no_depth" if streamed.declare.rgb else "additive",
+            contrast_limits=None if view.declare.rgb else limits_of(view),
+            colormap=None if view.declare.rgb else _colormap(view),
+            blending="translucent_no_depth" if view.declare.rgb else "additive",
             **common,
         )
     return layer
 
 
-def geometry(streamed: StreamedLayer) -> dict[str, Any]:
-    """Return what a napari layer is told of its axes."""
-    declare, stacked = streamed.declare, len(streamed.stack_axes)
+def geometry(view: LayerView, transform: Transform | None = None) -> dict[str, Any]:
+    """Return what a napari layer is told of its axes.
+
+    Parameters
+    ----------
+    view : LayerView
+    transform : Transform, optional
+        Of the plane on show; by default as declared.
+    """
+    declare, stacked = view.declare, len(view.stack_axes)
+    transform = transform or Transform(declare.scale, declare.translate)
     own = len(declare.axes)
     geometry: dict[str, Any] = {
-        "axis_labels": streamed.axes,
-        "scale": (1.0,) * stacked + (declare.scale or (1.0,) * own),
-        "translate": (0.0,) * stacked + (declare.translate or (0.0,) * own),
+        "axis_labels": view.axes,
+        "scale": (1.0,) * stacked + (transform.scale or (1.0,) * own),
+        "translate": (0.0,) * stacked + (transform.translate or (0.0,) * own),
     }
     if declare.units and _known_units(declare.units):
         geometry["units"] = ("pixel",) * stacked + declare.units
@@ -72,17 +80,17 @@ def _known_units(units: tuple[str, ...]) -> bool:
         return False
 
 
-def _colormap(streamed: StreamedLayer) -> Any:
+def _colormap(view: LayerView) -> Any:
     """Return the declared colormap, or gray where napari does not know it."""
     try:
-        return ensure_colormap(streamed.declare.colormap or "gray")
+        return ensure_colormap(view.declare.colormap or "gray")
     except KeyError:
-        logger.warning("%r: unknown colormap %r", streamed.name, streamed.declare.colormap)
+        logger.warning("%r: unknown colormap %r", view.name, view.declare.colormap)
         return ensure_colormap("gray")
 
 
-def limits_of(streamed: StreamedLayer) -> tuple[float, float] | None:
+def limits_of(view: LayerView) -> tuple[float, float] | None:
     """Return the contrast limits that an image has as long as nobody has set others."""
-    if streamed.kind != "image" or streamed.declare.rgb:
+    if view.kind != "image" or view.declare.rgb:
         return None
-    return streamed.contrast_limits or (0.0, 1.0)
+    return view.contrast_limits or (0.0, 1.0)

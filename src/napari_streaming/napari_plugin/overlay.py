@@ -7,7 +7,7 @@ from typing import Any
 from napari_streaming.napari_plugin.binding import LayerBinding
 from napari_streaming.wire.messages import Coordinate
 
-__all__ = ["DimensionOverlay"]
+__all__ = ["DimensionOverlay", "say"]
 
 
 class DimensionOverlay:
@@ -28,10 +28,9 @@ class DimensionOverlay:
             event.connect(self.update)
 
     def close(self) -> None:
-        """Take the words away."""
+        """Say nothing any more; what stands there stays."""
         for event in self._events():
             event.disconnect(self.update)
-        self.set_enabled(False)
 
     def _events(self) -> tuple[Any, ...]:
         events = self._viewer.dims.events
@@ -65,21 +64,24 @@ class DimensionOverlay:
     def describe(self) -> str:
         """Return the coordinates at the sliders, of all layers that are on show."""
         dims = self._viewer.dims
-        said: dict[int, str] = {}
-        for streamed, layer in self._binding.shown():
+        fixed, said = dict(self._binding.window), dict[int, str]()
+        for view, layer in self._binding.shown():
             if not layer.visible:
                 continue
-            for back, name in enumerate(reversed(streamed.axes), 1):
+            in_its_name = dict(view.place.layer)
+            fixed |= {n: v for n, v in view.fixed.items() if n not in in_its_name}
+            for back, name in enumerate(reversed(view.axes), 1):
                 axis = dims.ndim - back
-                if name not in streamed.own_axes or axis < 0 or axis in dims.displayed:
+                if name not in view.own_axes or axis < 0 or axis in dims.displayed:
                     continue
-                value = streamed.value_at(name, dims.current_step[axis])
+                value = view.value_at(name, dims.current_step[axis])
                 if value is not None:
-                    said.setdefault(axis, _say(name, value))
-        return " · ".join(said[axis] for axis in sorted(said))
+                    said.setdefault(axis, say(name, value))
+        words = [say(name, value) for name, value in fixed.items()]
+        return " · ".join([*words, *(said[axis] for axis in sorted(said))])
 
 
-def _say(name: str, value: Coordinate) -> str:
+def say(name: str, value: Coordinate) -> str:
     """Return one coordinate as a person would write it."""
     number = f"{value:.6g}" if isinstance(value, float) else str(value)
     return f"{name[:1].upper()}{name[1:]} {number}"

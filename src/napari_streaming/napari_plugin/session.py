@@ -7,11 +7,17 @@ from typing import Any
 from psygnal import Signal
 
 from napari_streaming.napari_plugin.binding import LayerBinding
+from napari_streaming.napari_plugin.home_key import HomeKey
 from napari_streaming.napari_plugin.overlay import DimensionOverlay
+from napari_streaming.napari_plugin.value_window import ValueWindow
 from napari_streaming.receive.batching import BatchingPolicy
+from napari_streaming.receive.catalog import StreamedLayer
+from napari_streaming.receive.placement import Fixed, Mode
 from napari_streaming.receive.receiver import Receiver
 
 __all__ = ["ReceiverSession", "warm_up"]
+
+_MOST_WINDOWS = 12
 
 
 class ReceiverSession:
@@ -36,11 +42,58 @@ class ReceiverSession:
         self.receiver = Receiver()
         self._binding = LayerBinding(viewer, self.receiver.layers, self.follow_changed.emit)
         self.overlay = DimensionOverlay(viewer, self._binding)
+        self._windows: dict[Fixed, ValueWindow | None] = {}  # None: the user closed it
+        self._home_key = HomeKey(viewer, self._go_live)
 
     def tick(self) -> None:
-        """Bring the viewer up to date."""
+        """Bring the viewer, and the windows of single values, up to date."""
+        changed = self.receiver.layers.take_dirty()
+        self._binding.changed(changed)
         if self._binding.tick():
             self.overlay.update()
+        self._tick_windows(changed)
+
+    def _tick_windows(self, changed: list[StreamedLayer]) -> None:
+        wanted = {view.place.window: None for layer in changed for view in layer.views()}
+        for fixed in filter(None, wanted):
+            if fixed not in self._windows:
+                self._open_window(fixed)
+        for fixed, window in list(self._windows.items()):
+            if window is None:
+                continue
+            if not window.is_open or not self._is_placed(fixed):
+                window.close()
+                self._windows[fixed] = None
+                continue
+            window.binding.changed(changed)
+            window.tick()
+
+    def _open_window(self, fixed: Fixed) -> None:
+        layers = self.receiver.layers
+        if sum(window is not None for window in self._windows.values()) >= _MOST_WINDOWS:
+            self._windows[fixed] = None
+            words = ", ".join(f"{name} {value}" for name, value in fixed)
+            layers.say("warning", f"{_MOST_WINDOWS} windows are open: none for {words}")
+            return
+        window = self._windows[fixed] = ValueWindow(layers, fixed)
+        window.binding.set_policy(self.policy)
+        window.overlay.set_enabled(self.overlay.enabled)
+        window.binding.changed(layers.values())
+
+    def _is_placed(self, fixed: Fixed) -> bool:
+        """Whether the placement still has windows of this kind."""
+        return all(self.receiver.layers.mode(name) == "window" for name, _ in fixed)
+
+    def set_mode(self, dimension: str, mode: Mode) -> None:
+        """Make a dimension an axis, layers, windows, or its latest value only."""
+        self._windows = {fixed: w for fixed, w in self._windows.items() if w is not None}
+        self.receiver.layers.set_mode(dimension, mode)
+
+    def set_words(self, enabled: bool) -> None:
+        """Show the words on the canvas, or take them away."""
+        self.overlay.set_enabled(enabled)
+        for window in filter(None, self._windows.values()):
+            window.overlay.set_enabled(enabled)
 
     @property
     def follow(self) -> bool:
@@ -50,6 +103,11 @@ class ReceiverSession:
     def set_follow(self, follow: bool) -> None:
         """Follow the newest item from now on, or stop to."""
         self._binding.set_follow(follow)
+        for window in filter(None, self._windows.values()):
+            window.binding.set_follow(follow)
+
+    def _go_live(self) -> None:
+        self.set_follow(True)
 
     @property
     def policy(self) -> BatchingPolicy:
@@ -59,9 +117,15 @@ class ReceiverSession:
     def set_policy(self, policy: BatchingPolicy) -> None:
         """Update layers as often as this from now on."""
         self._binding.set_policy(policy)
+        for window in filter(None, self._windows.values()):
+            window.binding.set_policy(policy)
 
     def close(self) -> None:
         """Disconnect; the layers stay."""
+        for window in filter(None, self._windows.values()):
+            window.close()
+        self.overlay.set_enabled(False)
+        self._home_key.close()
         self.overlay.close()
         self._binding.close()
         self.receiver.close()

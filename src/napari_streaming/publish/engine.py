@@ -165,7 +165,7 @@ class Engine:
         """
         now = time.time()
         name, where = clean_name(name), clean_coordinates(at)
-        if clash := where.keys() & set(spec.axes):
+        if clash := (where.keys() | extra.get("along", {}).keys()) & set(spec.axes):
             raise DataError(f"{name!r}: {sorted(clash)[0]!r} is an axis of the plane, not of `at`")
         nbytes = sum(array.nbytes for array in arrays.values())
         largest = max(array.nbytes for array in arrays.values())
@@ -178,6 +178,8 @@ class Engine:
         with self._publishing:
             self._check_not_closed()
             stream = self._stream(name, spec)
+            if spec is not stream.spec and spec.transform != stream.spec.transform:
+                extra |= {"scale": spec.scale, "translate": spec.translate}
             reliable = spec.qos == "reliable"
             staged = self._stage_safely(arrays, nbytes) if reliable else self._stage(arrays)
             sequence = stream.published

@@ -15,7 +15,7 @@ from napari_streaming.errors import DataError
 from napari_streaming.publish.staging import clean_name, to_array
 from napari_streaming.wire.messages import FEATURE_PREFIX, Declare, LayerKind, QualityOfService
 
-__all__ = ["LayerSpec", "image_spec", "labels_spec", "points_spec"]
+__all__ = ["LayerSpec", "Part", "image_spec", "labels_spec", "points_spec"]
 
 _MAX_FEATURES = 256
 _WIDEST_TEXT = 9999 * 4
@@ -26,6 +26,7 @@ class LayerSpec:
     """The structure of a layer's planes, and how it wants to be shown at first.
 
     The last two are told once and never compared: they are the viewer's user's afterwards.
+    Nor are scale and translate: where they change, items carry their own.
     """
 
     kind: LayerKind
@@ -33,8 +34,8 @@ class LayerSpec:
     shape: tuple[int, ...]
     axes: tuple[str, ...]
     rgb: bool = False
-    scale: tuple[float, ...] = ()
-    translate: tuple[float, ...] = ()
+    scale: tuple[float, ...] = field(default=(), compare=False)
+    translate: tuple[float, ...] = field(default=(), compare=False)
     units: tuple[str, ...] = ()
     features: Mapping[str, str] = field(default_factory=dict)
     qos: QualityOfService = "latest"
@@ -43,7 +44,19 @@ class LayerSpec:
 
     def same_structure(self, other: LayerSpec) -> bool:
         """Whether items of both belong to one layer."""
-        return self is other or self == other
+        return self is other or (
+            self == other and (self.has_planes or self.transform == other.transform)
+        )
+
+    @property
+    def has_planes(self) -> bool:
+        """Whether it is of planes, each of which may lie somewhere else."""
+        return self.kind in ("image", "labels")
+
+    @property
+    def transform(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Scale and translate."""
+        return self.scale, self.translate
 
     def declare(self, stream: int, name: str) -> Declare:
         """Return the message that declares this as a stream."""
@@ -65,6 +78,54 @@ class LayerSpec:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What of a layer's planes an array holds: one, several, or a part of each.
+
+    Parameters
+    ----------
+    planes : tuple of int
+        Lengths of the leading axes that several planes lie along.
+    offset : tuple of int
+        Where in its plane the array lies; empty: it is a whole one.
+    plane_shape : tuple of int
+        Of the whole plane, if the array is a part of it.
+    """
+
+    planes: tuple[int, ...] = ()
+    offset: tuple[int, ...] = ()
+    plane_shape: tuple[int, ...] = ()
+
+    def whole(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of a whole plane, of which an array has this shape.
+
+        Raises
+        ------
+        DataError
+            They do not fit.
+        """
+        lead, own = shape[: len(self.planes)], shape[len(self.planes) :]
+        if lead != self.planes:
+            raise DataError(
+                f"shape {shape}: {self.planes} coordinates need leading axes of these lengths"
+            )
+        if not (self.offset or self.plane_shape):
+            return own
+        ndim = len(self.offset)
+        if not ndim or not len(own) == len(self.plane_shape) >= ndim:
+            raise DataError(
+                f"offset={self.offset}, plane_shape={self.plane_shape} for an array of shape "
+                f"{own}: give both, with a number for each axis"
+            )
+        ends = tuple(o + n for o, n in zip(self.offset, own, strict=False)) + own[ndim:]
+        if min(self.offset) < 0 or any(e > n for e, n in zip(ends, self.plane_shape, strict=True)):
+            raise DataError(
+                f"offset={self.offset}: an array of shape {own} does not fit there into "
+                f"plane_shape={self.plane_shape}"
+            )
+        return self.plane_shape
+
+
 def image_spec(
     plane: ArrayLike,
     *,
@@ -76,14 +137,16 @@ def image_spec(
     colormap: str,
     contrast_limits: Sequence[float] | None,
     qos: QualityOfService,
+    part: Part,
 ) -> tuple[LayerSpec, np.ndarray]:
     """Return the spec and the array of an image; parameters as in ``Publisher.image``."""
     array = to_array("image", plane)
+    shape = part.whole(array.shape)
     said = (axes, rgb, scale, translate, units, colormap, contrast_limits, qos)
     try:
-        return _image_spec(array.shape, array.dtype, *said), array
+        return _image_spec(shape, array.dtype, *said), array
     except TypeError:  # a list cannot be looked up
-        return _image_spec.__wrapped__(array.shape, array.dtype, *said), array
+        return _image_spec.__wrapped__(shape, array.dtype, *said), array
 
 
 # A live stream says the same with every plane: checking it again would cost more than the
@@ -132,6 +195,7 @@ def labels_spec(
     translate: Sequence[float],
     units: str | Sequence[str],
     qos: QualityOfService,
+    part: Part,
 ) -> tuple[LayerSpec, np.ndarray]:
     """Return the spec and the array of labels; parameters as in ``Publisher.labels``."""
     array = to_array("labels", mask)
@@ -139,12 +203,13 @@ def labels_spec(
         raise DataError(f"labels of {array.dtype}: labels are integers, use mask.astype('int32')")
     if array.dtype.kind == "b":
         array = array.view(np.uint8)
+    shape = part.whole(array.shape)
     return LayerSpec(
         kind="labels",
         dtype=_dtype(array.dtype),
-        shape=_plane_shape(array.shape, array.ndim),
+        shape=_plane_shape(shape, len(shape)),
         qos=_qos(qos),
-        **_geometry(array.ndim, axes, scale, translate, units),
+        **_geometry(len(shape), axes, scale, translate, units),
     ), array
 
 

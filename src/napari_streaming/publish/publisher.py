@@ -17,13 +17,19 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from napari_streaming.errors import DataError
 from napari_streaming.publish.engine import Engine, PublisherStats
-from napari_streaming.publish.layers import image_spec, labels_spec, points_spec
-from napari_streaming.publish.staging import Lent, check_dtype, clean_name, clean_text
+from napari_streaming.publish.layers import Part, image_spec, labels_spec, points_spec
+from napari_streaming.publish.staging import (
+    Lent,
+    check_dtype,
+    clean_name,
+    clean_text,
+    split_coordinates,
+)
 from napari_streaming.publish.viewer_process import start_viewer
 from napari_streaming.settings import PublisherSettings
 from napari_streaming.transport.runtime import host_identity, new_token, program_name
 from napari_streaming.uri import parse_url
-from napari_streaming.wire.messages import Peer, QualityOfService, Status, StatusLevel
+from napari_streaming.wire.messages import Coordinate, Peer, QualityOfService, Status, StatusLevel
 
 __all__ = ["Publisher", "PublisherStats"]
 
@@ -106,6 +112,8 @@ class Publisher:
         colormap: str = "",
         contrast_limits: Sequence[float] | None = None,
         qos: QualityOfService = "latest",
+        offset: Sequence[int] = (),
+        plane_shape: Sequence[int] = (),
     ) -> None:
         """Stream one plane (or volume) of an image layer.
 
@@ -117,13 +125,15 @@ class Publisher:
             bool, integers or floats up to 64 bits; any memory layout and byte order.
         at : mapping of str to int, float or str, optional
             Where it belongs, by named coordinates: ``{"well": "A01", "t": 3}``. Planes
-            with different coordinates stack along axes of these names.
+            with different coordinates stack along axes of these names. A sequence of
+            coordinates means several planes, along a leading axis of `plane`:
+            ``{"well": "A01", "z": [0, 1, 2]}``.
         axes : sequence of str, optional
             Names of the plane's own axes; by default the last of ``z, y, x``.
         rgb : bool, optional
             Whether the last axis is colour; by default if it is 3 or 4 long and uint8.
         scale, translate : sequence of float, optional
-            Of the plane's own axes, in `units`.
+            Of the plane's own axes, in `units`. Each plane may have others.
         units : str or sequence of str, optional
             One for all of the plane's own axes, or one for each: ``"um"``.
         colormap : str, optional
@@ -132,6 +142,9 @@ class Publisher:
             Told once, too. By default they follow the data until the user sets them.
         qos : {"latest", "reliable"}
             Whether the newest planes win where a viewer is slow, or none may be lost.
+        offset, plane_shape : sequence of int, optional
+            `plane` is a part of a plane of shape `plane_shape`, and lies at `offset` in
+            it: a tile of a mosaic. The rest stays as it was.
 
         Raises
         ------
@@ -140,11 +153,14 @@ class Publisher:
         ClosedError
             The publisher is closed.
         """
+        here, along = split_coordinates(at)
+        part = _part(along, offset, plane_shape)
         spec, array = image_spec(
             plane, axes=axes, rgb=rgb, scale=scale, translate=translate, units=units,
             colormap=colormap, contrast_limits=contrast_limits, qos=qos,
+            part=part,
         )  # fmt: skip
-        self._engine.publish(name, spec, at, {"data": array})
+        self._engine.publish(name, spec, here, {"data": array}, **_extra(along, part))
 
     def labels(
         self,
@@ -157,6 +173,8 @@ class Publisher:
         translate: Sequence[float] = (),
         units: str | Sequence[str] = (),
         qos: QualityOfService = "latest",
+        offset: Sequence[int] = (),
+        plane_shape: Sequence[int] = (),
     ) -> None:
         """Stream one plane of a labels layer.
 
@@ -166,7 +184,7 @@ class Publisher:
             The layer.
         mask : array-like of bool or integer, shape (..., y, x)
             0 is background.
-        at, axes, scale, translate, units, qos
+        at, axes, scale, translate, units, qos, offset, plane_shape
             As for :meth:`image`.
 
         Raises
@@ -174,10 +192,12 @@ class Publisher:
         DataError, ClosedError
             As for :meth:`image`.
         """
+        here, along = split_coordinates(at)
+        part = _part(along, offset, plane_shape)
         spec, array = labels_spec(
-            mask, axes=axes, scale=scale, translate=translate, units=units, qos=qos
+            mask, axes=axes, scale=scale, translate=translate, units=units, qos=qos, part=part
         )
-        self._engine.publish(name, spec, at, {"data": array})
+        self._engine.publish(name, spec, here, {"data": array}, **_extra(along, part))
 
     def points(
         self,
@@ -347,3 +367,22 @@ class Publisher:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+_WHOLE = Part()
+
+
+def _part(
+    along: Mapping[str, Sequence[Coordinate]], offset: Sequence[int], plane_shape: Sequence[int]
+) -> Part:
+    if not (along or offset or plane_shape):
+        return _WHOLE
+    planes = tuple(len(values) for values in along.values())
+    return Part(planes, tuple(map(int, offset)), tuple(map(int, plane_shape)))
+
+
+def _extra(along: Mapping[str, Sequence[Coordinate]], part: Part) -> dict[str, Any]:
+    """Return the fields of an item that is not just one plane."""
+    if part is _WHOLE:
+        return {}
+    return {"along": dict(along), "offset": part.offset}

@@ -25,6 +25,7 @@ __all__ = [
     "clean_coordinates",
     "clean_name",
     "clean_text",
+    "split_coordinates",
     "stage",
     "stage_on_disk",
     "to_array",
@@ -288,3 +289,28 @@ def clean_coordinates(at: Mapping[str, Any] | None) -> dict[str, Coordinate]:
     if len(cleaned) > 16:
         raise DataError(f"{len(cleaned)} coordinates, at most 16 are possible")
     return cleaned
+
+
+def split_coordinates(
+    at: Mapping[str, Any] | None,
+) -> tuple[Mapping[str, Any] | None, dict[str, tuple[Coordinate, ...]]]:
+    """Return the coordinates of a whole item, and those that run along its leading axes.
+
+    Raises
+    ------
+    DataError
+        A list of coordinates holds none, or what is no coordinate.
+    """
+    if at is None or not any(isinstance(value, _MANY) for value in at.values()):
+        return at, {}
+    along: dict[str, tuple[Coordinate, ...]] = {}
+    for name, values in at.items():
+        if isinstance(values, _MANY):
+            each = [clean_coordinates({name: value}) for value in values]
+            if not 0 < len(each) <= 65536:
+                raise DataError(f"at={{{name!r}: ...}}: {len(each)} coordinates for an axis")
+            along[clean_name(name)] = tuple(one for clean in each for one in clean.values())
+    return {name: value for name, value in at.items() if not isinstance(value, _MANY)}, along
+
+
+_MANY = (list, tuple, range, np.ndarray)

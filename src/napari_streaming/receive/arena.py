@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import sys
 import threading
 import weakref
 from typing import Any, TypeAlias
@@ -62,6 +63,11 @@ class Arena:
         self._leases[id(lease)] = lease
         return array
 
+    def limit(self, nbytes: int) -> None:
+        """Touch no more than this ahead of need from now on."""
+        with self._lock:
+            self._regions[0][0].limit(nbytes)
+
     def _find(self, nbytes: int) -> tuple[_Region, int]:
         for region in self._regions:
             offset = region[0].allocate(nbytes)
@@ -93,9 +99,13 @@ def _give_back(lease: weakref.ref[np.ndarray]) -> None:
     lease.blocks.give_back(lease.offset, lease.nbytes)
 
 
+# To Python's default, a shared mapping, Linux would give small pages only.
+_PRIVATE = {} if sys.platform == "win32" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
+
+
 def _region(size: int, warm: int) -> _Region:
     try:
-        memory = mmap.mmap(-1, whole_pages(size))
+        memory = mmap.mmap(-1, whole_pages(size), **_PRIVATE)
     except OSError as error:
         raise MemoryError(f"no {size} bytes for planes: {error}") from None
     if hasattr(mmap, "MADV_HUGEPAGE"):

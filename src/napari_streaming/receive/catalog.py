@@ -5,23 +5,22 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import Any, Literal, get_args
 
 from napari_streaming.receive.arena import Arena
-from napari_streaming.receive.counters import LayerCounters, LayerStats
-from napari_streaming.receive.placement import Axes
+from napari_streaming.receive.placement import Axes, Mode, Placement
 from napari_streaming.receive.plane_memory import PlaneMemory
-from napari_streaming.receive.plane_stack import PlaneStack, StackView
-from napari_streaming.receive.point_store import PointStore
+from napari_streaming.receive.streamed_layer import StreamedLayer
 from napari_streaming.settings import ReceiverSettings
-from napari_streaming.wire.messages import Coordinate, Declare, LayerKind, Metric, Status
+from napari_streaming.wire.messages import Declare, Metric, Status
 
-__all__ = ["Catalog", "LogLine", "MetricSeries", "StreamedLayer"]
+__all__ = ["Catalog", "LogLine", "MetricSeries", "NewRun", "Sizes", "StreamedLayer"]
+
+Sizes = Literal["split", "pad"]
+NewRun = Literal["continue", "replace", "beside"]
 
 _MAX_METRIC = 1_000_000
 _MAX_LOG = 1000
@@ -45,157 +44,6 @@ class MetricSeries:
     times: deque[float]
 
 
-class StreamedLayer:
-    """One layer, as arrays. All properties are safe in any thread.
-
-    Attributes
-    ----------
-    name : str
-        Unique in the catalog: a new revision of "nuclei" is "nuclei [2]".
-    declare : Declare
-        What its publisher said of it.
-    counters : LayerCounters
-    """
-
-    def __init__(
-        self,
-        name: str,
-        declare: Declare,
-        axes: Axes,
-        memory: PlaneMemory,
-        lock: threading.Condition,
-    ) -> None:
-        self.name, self.declare, self.counters = name, declare, LayerCounters()
-        self._axes, self._lock = axes, lock
-        self._own: set[str] = set()
-        self._latest: dict[str, Coordinate] = {}
-        self._range: tuple[float, float] | None = None
-        self._discarded = False
-        self._planes = PlaneStack(declare.shape, np.dtype(declare.dtype), memory)
-        self._points = PointStore(len(declare.axes), tuple(declare.features))
-
-    def discard(self) -> None:
-        """Let go of all items, and of those to come: nobody looks at this layer any more."""
-        with self._lock:
-            self._discarded = True
-            self._planes.clear()
-            self._points.clear()
-
-    @property
-    def kind(self) -> LayerKind:
-        """The layer type."""
-        return self.declare.kind
-
-    @property
-    def stack_axes(self) -> tuple[str, ...]:
-        """Names of the axes that the planes are stacked along."""
-        with self._lock:
-            return tuple(axis.name for axis in self._axes.spanning(self._own))
-
-    @property
-    def own_axes(self) -> frozenset[str]:
-        """Names of the stack axes that its items have coordinates of."""
-        with self._lock:
-            return frozenset(self._own)
-
-    def value_at(self, axis: str, position: int) -> Coordinate | None:
-        """Return the value at a position of a stack axis; None outside."""
-        with self._lock:
-            view = self._axes[axis].view()
-        return view.values[position] if 0 <= position < view.length else None
-
-    @property
-    def axes(self) -> tuple[str, ...]:
-        """Names of all axes of :attr:`data` (of a point's coordinates), from the slowest."""
-        return self.stack_axes + self.declare.axes
-
-    @property
-    def coordinates(self) -> dict[str, list[Coordinate]]:
-        """The values along each stack axis."""
-        with self._lock:
-            views = [axis.view() for axis in self._axes.spanning(self._own)]
-        return {view.name: view.values[: view.length] for view in views}
-
-    @property
-    def latest(self) -> dict[str, int]:
-        """Position of the newest item along each stack axis that it has."""
-        with self._lock:
-            return {name: self._axes[name].index(v) for name, v in self._latest.items()}
-
-    @property
-    def data(self) -> StackView | np.ndarray:
-        """The planes as a lazy array of fixed shape, or the points, shape (n, axes)."""
-        with self._lock:
-            if self.kind == "points":
-                return self.points()[0]
-            axes = self._axes.spanning(self._own)
-            return StackView(self._planes, [axis.view() for axis in axes])
-
-    def points(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return :attr:`data` and :attr:`features` of points, both of the same moment."""
-        with self._lock:
-            return self._points.join(self._axes.spanning(self._own))
-
-    @property
-    def features(self) -> dict[str, np.ndarray]:
-        """The columns that belong to the points."""
-        return self.points()[1]
-
-    @property
-    def contrast_limits(self) -> tuple[float, float] | None:
-        """As declared, else the range of the data so far; None while there is none."""
-        if self.declare.contrast_limits or self._range is None:
-            return self.declare.contrast_limits
-        low, high = self._range
-        return low, high if high > low else low + 1.0
-
-    def stats(self) -> LayerStats:
-        """Return the counters of this layer."""
-        return self.counters.stats(time.time())
-
-    def put_plane(self, at: dict[str, Coordinate], plane: np.ndarray) -> bool:
-        """Place a plane, which belongs to the layer from now on.
-
-        Returns
-        -------
-        bool
-            Whether an axis grew, which other layers may share.
-        """
-        follows = self.kind == "image" and not self.declare.rgb
-        limits = _range_of(plane) if follows else None
-        self._planes.make_room()  # not with the lock held: it may wait for the disk
-        with self._lock:
-            if self._discarded:
-                return False
-            self._planes.put(at, plane)
-            if limits is not None:
-                low, high = self._range or limits
-                self._range = min(low, limits[0]), max(high, limits[1])
-            return self._placed(at)
-
-    def put_points(
-        self, at: dict[str, Coordinate], points: np.ndarray, features: dict[str, np.ndarray]
-    ) -> bool:
-        """Place a set of points; return whether an axis grew."""
-        with self._lock:
-            if self._discarded:
-                return False
-            self._points.put(at, points, features)
-            return self._placed(at)
-
-    def _placed(self, at: dict[str, Coordinate]) -> bool:
-        """Note where the newest item is; return whether that made an axis grow."""
-        self._own |= at.keys()
-        self._latest = at
-        return self._axes.add(at)
-
-    def takes(self, declare: Declare) -> bool:
-        """Whether a stream with this declaration belongs to this layer."""
-        ours = self.declare
-        same = ("kind", "dtype", "shape", "axes", "rgb", "scale", "translate", "units", "features")
-        return all(getattr(ours, field) == getattr(declare, field) for field in same)
-
-
 class Catalog(Mapping[str, StreamedLayer]):
     """The layers by name, the metrics and the log. Safe in any thread.
 
@@ -217,7 +65,11 @@ class Catalog(Mapping[str, StreamedLayer]):
         self.log: deque[LogLine] = deque(maxlen=_MAX_LOG)
         self._changed = threading.Condition(threading.RLock())
         self._version = 0
-        self._axes = Axes()
+        self._axes, self._placement = Axes(), Placement()
+        self._sizes: Sizes = "split"
+        self._new_run: NewRun = "continue"
+        self._running: Counter[str] = Counter()  # runs that somebody is connected to
+        self._runs: dict[str, set[str]] = {}  # that a layer has items of
         self._layers: dict[str, StreamedLayer] = {}
         self._dirty: dict[str, StreamedLayer] = {}
         itself = weakref.ref(self)  # so that all planes go as soon as the catalog goes
@@ -238,20 +90,126 @@ class Catalog(Mapping[str, StreamedLayer]):
     def __len__(self) -> int:
         return len(self._layers)
 
-    def declare(self, declare: Declare) -> StreamedLayer:
-        """Return the layer that a stream belongs to, made if there is none."""
+    # ---- what goes where -------------------------------------------------------------
+
+    @property
+    def memory(self) -> tuple[int, int]:
+        """Bytes of planes in memory now, and the budget for them."""
+        return self._memory.held, self._memory.budget
+
+    def set_budget(self, budget: int) -> None:
+        """Allow planes so many bytes in memory from now on.
+
+        Raises
+        ------
+        ValueError
+            It is less than nothing.
+        """
+        if budget < 0:
+            raise ValueError(f"budget={budget}: at least 0 bytes are needed")
+        self._memory.set_budget(budget)
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """The names of all coordinates that came, from the slowest axis."""
         with self._changed:
-            revision, name = 1, declare.name
+            return self._axes.names()
+
+    def mode(self, dimension: str) -> Mode:
+        """Return what becomes of a dimension."""
+        return self._placement.mode(dimension)
+
+    def set_mode(self, dimension: str, mode: Mode) -> None:
+        """Make a dimension an axis, layers, windows, or its latest value only.
+
+        Raises
+        ------
+        ValueError
+            There is no such mode.
+        """
+        with self._changed:
+            if self._placement.set_mode(dimension, mode):
+                for layer in self._layers.values():
+                    layer.place_anew()
+                self._dirty |= self._layers
+                self.notify()
+
+    @property
+    def sizes(self) -> Sizes:
+        """Whether planes of other lengths make another layer, or are padded."""
+        return self._sizes
+
+    def set_sizes(self, sizes: Sizes) -> None:
+        """Have planes of other lengths make another layer from now on, or pad them.
+
+        Raises
+        ------
+        ValueError
+            It is neither.
+        """
+        if sizes not in get_args(Sizes):
+            raise ValueError(f"sizes {sizes!r}: use one of {', '.join(get_args(Sizes))}")
+        self._sizes = sizes
+
+    @property
+    def new_run(self) -> NewRun:
+        """What a program that was started again does to the layers of its last run."""
+        return self._new_run
+
+    def set_new_run(self, new_run: NewRun) -> None:
+        """Have a program that is started again continue its layers, replace or leave them.
+
+        Raises
+        ------
+        ValueError
+            It is none of these.
+        """
+        if new_run not in get_args(NewRun):
+            raise ValueError(f"new_run {new_run!r}: use one of {', '.join(get_args(NewRun))}")
+        self._new_run = new_run
+
+    def run_began(self, run: str) -> None:
+        """Note a connection to a publisher's run."""
+        with self._changed:
+            self._running[run] += 1
+
+    def run_ended(self, run: str) -> None:
+        """Note that a connection is gone."""
+        with self._changed:
+            self._running[run] -= 1
+
+    def declare(self, declare: Declare, run: str = "") -> StreamedLayer:
+        """Return the layer that a stream of a publisher's run belongs to, made if need be."""
+        with self._changed:
+            revision, name, changed = 1, declare.name, False
             while (layer := self._layers.get(name)) is not None:
-                if layer.takes(declare):
+                takes = layer.takes(declare, padded=self._sizes == "pad")
+                is_new = self._is_new_run(name, run)
+                if takes and not (is_new and self._new_run == "beside"):
+                    if is_new and self._new_run == "replace":
+                        layer.clear()
+                        self._runs[name].clear()
+                    self._runs[name].add(run)
+                    layer.grow(declare)
                     return layer
+                changed = changed or not takes
                 revision += 1
                 name = f"{declare.name} [{revision}]"
-            if revision > 1:
+            if changed:
                 self.say("info", f"{declare.name!r} changed its structure: shown as {name!r}")
-            layer = StreamedLayer(name, declare, self._axes, self._memory, self._changed)
+            layer = StreamedLayer(
+                name, declare, self._axes, self._placement, self._memory, self._changed
+            )
             self._layers[name] = layer
+            self._runs[name] = {run}
         return layer
+
+    def _is_new_run(self, name: str, run: str) -> bool:
+        """Whether a run is new to a layer, and all those that it knows are over."""
+        runs = self._runs[name]
+        return run not in runs and not any(self._running[one] for one in runs)
+
+    # ---- what changed ----------------------------------------------------------------
 
     def touch(self, layer: StreamedLayer, *, all_layers: bool) -> None:
         """Note that a layer changed, or all of them: a shared axis grew."""
@@ -305,11 +263,3 @@ class Catalog(Mapping[str, StreamedLayer]):
         """Wait until something has changed since `version`, at most `timeout` seconds."""
         with self._changed:
             self._changed.wait_for(lambda: self._version != version, timeout)
-
-
-def _range_of(plane: np.ndarray) -> tuple[float, float] | None:
-    """Return the range of a plane, judged by every eighth pixel; None where it has none."""
-    few = plane[..., ::8, ::8]
-    if few.dtype.kind == "f":
-        few = few[np.isfinite(few)]
-    return (float(few.min()), float(few.max())) if few.size else None

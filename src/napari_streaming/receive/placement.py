@@ -1,4 +1,4 @@
-"""Named coordinates → axes: which values each dimension has, and in which order.
+"""Named coordinates → axes, layers and windows: where items are shown.
 
 Numbers are kept sorted, names in the order of their arrival. All layers share the axes, so
 that one slider moves them all. A dimension that turns up later becomes an axis *before*
@@ -9,13 +9,84 @@ where they are.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from napari_streaming.wire.messages import Coordinate
 
-__all__ = ["Axes", "Axis", "AxisView"]
+__all__ = ["Axes", "Axis", "AxisView", "Fixed", "Mode", "Place", "Placement"]
+
+Mode = Literal["stack", "split", "window", "latest"]
+Fixed: TypeAlias = tuple[tuple[str, Coordinate], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a part of a stream is shown: in a layer of its own, in a window.
+
+    Parameters
+    ----------
+    window, layer : tuple of (str, Coordinate)
+        The coordinates that choose the window, and the layer in it. Those of dimensions
+        that are stacked, or shown at their latest value, are in neither.
+    """
+
+    window: Fixed = ()
+    layer: Fixed = ()
+
+    @property
+    def fixed(self) -> dict[str, Coordinate]:
+        """All of these coordinates."""
+        return dict(self.window + self.layer)
+
+    def owns(self, at: Mapping[str, Coordinate]) -> bool:
+        """Whether an item at these coordinates is shown here and nowhere else."""
+        fixed = self.window + self.layer
+        return all(name in at and at[name] == value for name, value in fixed)
+
+
+class Placement:
+    """What becomes of each dimension: an axis, layers, windows, or its latest value only."""
+
+    def __init__(self) -> None:
+        self._modes: dict[str, Mode] = {}
+
+    def mode(self, dimension: str) -> Mode:
+        """Return what becomes of a dimension; by default they are stacked."""
+        return self._modes.get(dimension, "stack")
+
+    def set_mode(self, dimension: str, mode: Mode) -> bool:
+        """Choose what becomes of a dimension; return whether that is a change.
+
+        Raises
+        ------
+        ValueError
+            There is no such mode.
+        """
+        if mode not in get_args(Mode):
+            raise ValueError(f"mode {mode!r}: use one of {', '.join(get_args(Mode))}")
+        changed = mode != self.mode(dimension)
+        self._modes[dimension] = mode
+        return changed
+
+    def place(self, at: Mapping[str, Coordinate]) -> Place:
+        """Return where an item at these coordinates is shown."""
+        if not self._modes:
+            return _EVERYWHERE
+        chosen = {mode: [(n, at[n]) for n in at if self.mode(n) == mode] for mode in get_args(Mode)}
+        return Place(tuple(sorted(chosen["window"])), tuple(sorted(chosen["split"])))
+
+    def is_stacked(self, dimension: str) -> bool:
+        """Whether a dimension is an axis."""
+        return self.mode(dimension) == "stack"
+
+    def is_latest(self, dimension: str) -> bool:
+        """Whether only the latest value of a dimension is shown."""
+        return self.mode(dimension) == "latest"
+
+
+_EVERYWHERE = Place()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +108,7 @@ class AxisView:
 
 
 class Axis:
-    """The values of one dimension.
+    """The values of one dimension. A new one costs the same however many there are.
 
     Parameters
     ----------
@@ -47,36 +118,47 @@ class Axis:
     def __init__(self, name: str) -> None:
         self.name = name
         self._values: list[Any] = []
+        self._late: list[Any] = []  # numbers that belong before the last one, not sorted in yet
         self._known: set[Coordinate] = set()
-        self._is_numeric = True
+        self._positions: dict[Coordinate, int] | None = None  # once there are names
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._known)
 
     def add(self, value: Coordinate) -> bool:
         """Take in a value; return whether it is new."""
         if value in self._known:
             return False
         self._known.add(value)
-        self._is_numeric = self._is_numeric and not isinstance(value, str)
-        if not self._is_numeric or not self._values or value > self._values[-1]:
+        if self._positions is None and isinstance(value, str):
+            self._sort()
+            self._positions = {one: position for position, one in enumerate(self._values)}
+        if self._positions is not None:
+            self._positions[value] = len(self._values)
+            self._values.append(value)
+        elif not self._values or value > self._values[-1]:
             self._values.append(value)
         else:
-            # Views share the list: it may grow, but what is in it must not move.
-            values = self._values.copy()
-            bisect.insort(values, value)
-            self._values = values
+            self._late.append(value)
         return True
 
     def view(self) -> AxisView:
         """Return the axis as it is now."""
+        self._sort()
         return AxisView(self.name, self._values, len(self._values))
 
     def index(self, value: Coordinate) -> int:
         """Return where a value stands now."""
-        if self._is_numeric:
-            return bisect.bisect_left(self._values, value)
-        return self._values.index(value)
+        if self._positions is not None:
+            return self._positions[value]
+        self._sort()
+        return bisect.bisect_left(self._values, value)
+
+    def _sort(self) -> None:
+        """Put late numbers where they belong."""
+        if self._late:
+            # Views share the list: it may grow, but what is in it must not move.
+            self._values, self._late = sorted(self._values + self._late), []
 
 
 class Axes:
@@ -93,13 +175,28 @@ class Axes:
         added = [axis.add(at[axis.name]) for axis in self._axes if axis.name in at]
         return any(added)
 
-    def spanning(self, names: Iterable[str]) -> list[Axis]:
-        """Return the axes from the first of these on: what a layer with them must have."""
+    def spanning(
+        self, names: Iterable[str], stacked: Callable[[str], bool] = lambda _: True
+    ) -> list[Axis]:
+        """Return the axes from the first of these on: what a layer with them must have.
+
+        Parameters
+        ----------
+        names : iterable of str
+            What the layer's items have coordinates of.
+        stacked : callable
+            Whether a dimension is an axis at all.
+        """
         wanted = set(names)
-        for position, axis in enumerate(self._axes):
+        axes = [axis for axis in self._axes if stacked(axis.name)]
+        for position, axis in enumerate(axes):
             if axis.name in wanted:
-                return self._axes[position:]
+                return axes[position:]
         return []
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all axes, from the slowest."""
+        return tuple(axis.name for axis in self._axes)
 
     def __getitem__(self, name: str) -> Axis:
         return next(axis for axis in self._axes if axis.name == name)

@@ -30,7 +30,7 @@ from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.spill import SpilledPlanes, SpillFolder, sweep
 from napari_streaming.transport.blocks import whole_pages
 
-__all__ = ["Plane", "PlaneMemory"]
+__all__ = ["ON_SHOW", "Plane", "PlaneMemory"]
 
 _SLOW_DISK = 32 * 1024 * 1024  # bytes a second; nobody waits for one that is slower
 _SHORTEST_WAIT = 0.25
@@ -60,6 +60,10 @@ class Plane:
     def is_lost(self) -> bool:
         """Whether it can never be read again."""
         return self.array is None and self.slot is None
+
+
+ON_SHOW = 64 * 1024 * 1024
+"""Bytes on top of a budget, of planes that come or are looked at."""
 
 
 class PlaneMemory:
@@ -100,6 +104,19 @@ class PlaneMemory:
     def held(self) -> int:
         """Bytes of planes in memory."""
         return self._held
+
+    @property
+    def budget(self) -> int:
+        """Bytes that planes may take in memory."""
+        return self._budget
+
+    def set_budget(self, budget: int) -> None:
+        """Allow more bytes, or fewer: what is too much goes to the disk in the background."""
+        with self._lock:
+            self._budget, self._headroom = budget, budget // 4
+            self._drop_saved(0)
+            self._lock.notify_all()
+        self._arena.limit(budget + ON_SHOW)
 
     def home(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> SpilledPlanes:
         """Return where the planes of a layer go on disk; nothing is there yet."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -41,7 +41,7 @@ class PlaneStack:
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], memory: PlaneMemory) -> None:
         self.shape, self.dtype = shape, dtype
-        self._memory, self._home = memory, memory.home(shape, dtype)
+        self._memory, self._homes = memory, {shape: memory.home(shape, dtype)}
         # By the names of their coordinates, most names first: a plane that says more about
         # where it belongs wins. Replaced as a whole, since others read it meanwhile.
         self._planes: tuple[tuple[Names, dict[Values, Plane]], ...] = ()
@@ -50,11 +50,27 @@ class PlaneStack:
     def __len__(self) -> int:
         return sum(len(planes) for _, planes in self._planes)
 
-    def clear(self) -> None:
-        """Let go of everything."""
-        gone, self._planes, self._newest = self._planes, (), None
-        for _, planes in gone:
-            self._memory.forget(planes.values())
+    def coordinates(self) -> Iterator[dict[str, Coordinate]]:
+        """Return where each plane is, in order of arrival for those with the same names."""
+        for names, planes in self._planes:
+            for values in list(planes):
+                yield dict(zip(names, values, strict=True))
+
+    def clear(self, chosen: Callable[[dict[str, Coordinate]], bool] = lambda _: True) -> None:
+        """Let go of the planes at coordinates that are chosen, by default of all."""
+        for names, planes in self._planes:
+            gone = [
+                planes.pop(values)
+                for values in list(planes)
+                if chosen(dict(zip(names, values, strict=True)))
+            ]
+            self._memory.forget(gone)
+            if self._newest in gone:
+                self._newest = None
+
+    def grow(self, shape: tuple[int, ...]) -> None:
+        """Have planes of this shape as well: smaller ones are padded with zeros when read."""
+        self.shape = tuple(max(pair) for pair in zip(self.shape, shape, strict=True))
 
     def make_room(self) -> None:
         """Make room for one more plane; where the disk is slow, this waits a bounded time."""
@@ -63,7 +79,10 @@ class PlaneStack:
     def put(self, at: dict[str, Coordinate], array: np.ndarray) -> None:
         """Add or replace a plane. The stack owns it: nobody can write to it any more."""
         array.flags.writeable = False
-        plane = Plane(array, self._home)
+        home = self._homes.get(array.shape)
+        if home is None:
+            home = self._homes[array.shape] = self._memory.home(array.shape, self.dtype)
+        plane = Plane(array, home)
         names = tuple(sorted(at))
         planes, values = self._planes_with(names), tuple(at[name] for name in names)
         replaced, planes[values] = planes.get(values), plane
@@ -82,6 +101,12 @@ class PlaneStack:
             if array is not None or plane is was:
                 return array
         return None
+
+    def get_exactly(self, at: dict[str, Coordinate]) -> np.ndarray | None:
+        """Return the plane that came with just these coordinates."""
+        names = tuple(sorted(at))
+        plane = dict(self._planes).get(names, {}).get(tuple(at[name] for name in names))
+        return None if plane is None else self._memory.read(plane)
 
     def has(self, at: dict[str, Coordinate]) -> bool:
         """Whether there is a plane at coordinates: it came, and it was not lost."""
@@ -117,6 +142,10 @@ class StackView:
     stack : PlaneStack
     axes : sequence of AxisView
         The stack axes, from the slowest.
+    selectors : tuple of int or range, optional
+        What is left of each axis, stack axes first; by default all.
+    fixed : mapping of str to Coordinate
+        Coordinates that are no axes.
     """
 
     def __init__(
@@ -124,10 +153,13 @@ class StackView:
         stack: PlaneStack,
         axes: Sequence[AxisView],
         selectors: tuple[Selector, ...] | None = None,
+        fixed: Mapping[str, Coordinate] | None = None,
     ) -> None:
         self._stack, self._axes = stack, tuple(axes)
+        self._plane_shape = stack.shape
+        self._fixed = dict(fixed or {})
         if selectors is None:
-            lengths = (*(axis.length for axis in self._axes), *stack.shape)
+            lengths = (*(axis.length for axis in self._axes), *self._plane_shape)
             selectors = tuple(range(length) for length in lengths)
         self._selectors = selectors
 
@@ -159,13 +191,17 @@ class StackView:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> np.ndarray:
+        """Return the planes of this moment: a copy of a layer is not streamed to."""
+        return np.array(self)
+
     def is_like(self, other: object) -> bool:
         """Whether another view shows the same planes at the same positions."""
         if not isinstance(other, StackView) or other._selectors != self._selectors:
             return False
         pairs = zip(self._axes, other._axes, strict=True)
         same = all(a.values is b.values and a.length == b.length for a, b in pairs)
-        return same and other._stack is self._stack
+        return same and other._stack is self._stack and other._fixed == self._fixed
 
     def is_present(self, position: Sequence[int]) -> bool:
         """Whether there is a plane at a position along the stack axes that are left.
@@ -199,7 +235,7 @@ class StackView:
         keys = key if isinstance(key, tuple) else (key,)
         if not all(_is_basic(k) for k in keys):
             return np.asarray(np.asarray(self)[key])
-        view = StackView(self._stack, self._axes, self._compose(keys))
+        view = StackView(self._stack, self._axes, self._compose(keys), self._fixed)
         # Nothing is left to be lazy about once a single plane is chosen.
         stack_part = view._selectors[: len(self._axes)]
         return np.asarray(view) if not any(isinstance(s, range) for s in stack_part) else view
@@ -253,10 +289,18 @@ class StackView:
         return [s if isinstance(s, range) else (s,) for s in stack_part]
 
     def _plane(self, indices: Sequence[Any]) -> np.ndarray | None:
-        return self._stack.get(self._coordinates(indices))
+        plane = self._stack.get(self._coordinates(indices))
+        if plane is None or plane.shape == self._plane_shape:
+            return plane
+        padded = np.zeros(self._plane_shape, self.dtype)
+        # The stack may have grown beyond this view, too.
+        part = tuple(slice(min(pair)) for pair in zip(plane.shape, padded.shape, strict=True))
+        padded[part] = plane[part]
+        return padded
 
     def _coordinates(self, indices: Sequence[Any]) -> dict[str, Coordinate]:
-        return {axis.name: axis.values[i] for axis, i in zip(self._axes, indices, strict=True)}
+        along = {axis.name: axis.values[i] for axis, i in zip(self._axes, indices, strict=True)}
+        return self._fixed | along
 
 
 def _is_basic(key: Any) -> bool:

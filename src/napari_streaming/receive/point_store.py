@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -34,9 +34,14 @@ class PointStore:
     def __len__(self) -> int:
         return len(self._sets)
 
-    def clear(self) -> None:
-        """Let go of everything."""
-        self._sets.clear()
+    def coordinates(self) -> Iterator[dict[str, Coordinate]]:
+        """Return where each set is, in order of arrival."""
+        for at, _, _ in list(self._sets.values()):
+            yield at
+
+    def clear(self, chosen: Callable[[dict[str, Coordinate]], bool] = lambda _: True) -> None:
+        """Let go of the sets at coordinates that are chosen, by default of all."""
+        self._sets = {key: one for key, one in self._sets.items() if not chosen(one[0])}
 
     def put(
         self, at: dict[str, Coordinate], points: np.ndarray, features: dict[str, np.ndarray]
@@ -44,10 +49,19 @@ class PointStore:
         """Add or replace the points at coordinates."""
         self._sets[frozenset(at.items())] = (at, points, features)
 
-    def join(self, axes: Sequence[Axis]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def join(
+        self, axes: Sequence[Axis], fixed: Mapping[str, Coordinate]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return all points, with their positions along the stack axes in front.
 
         A set that came without some of the coordinates stands at each of their values.
+
+        Parameters
+        ----------
+        axes : sequence of Axis
+            The stack axes.
+        fixed : mapping of str to Coordinate
+            Coordinates that are no axes: of sets that have others nothing is returned.
 
         Returns
         -------
@@ -57,6 +71,8 @@ class PointStore:
         rows: list[np.ndarray] = [np.empty((0, len(axes) + self._ndim))]
         columns: dict[str, list[np.ndarray]] = {name: [] for name in self._columns}
         for at, points, features in list(self._sets.values()):
+            if any(at.get(name, value) != value for name, value in fixed.items()):
+                continue
             places = [
                 (axis.index(at[axis.name]),) if axis.name in at else range(len(axis))
                 for axis in axes

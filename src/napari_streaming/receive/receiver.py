@@ -11,6 +11,7 @@ from types import TracebackType
 from napari_streaming.errors import StreamingError
 from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.catalog import Catalog, StreamedLayer
+from napari_streaming.receive.plane_memory import ON_SHOW
 from napari_streaming.receive.source import Source, SourceStats
 from napari_streaming.settings import ReceiverSettings
 from napari_streaming.transport.runtime import host_identity, new_token, program_name
@@ -18,8 +19,6 @@ from napari_streaming.uri import parse_url
 from napari_streaming.wire.messages import Peer
 
 __all__ = ["Receiver"]
-
-_ON_SHOW = 64 * 1024 * 1024  # bytes on top of the budget, of planes that come or are looked at
 
 
 class Receiver:
@@ -54,7 +53,7 @@ class Receiver:
     def __init__(self, *urls: str, settings: ReceiverSettings | None = None) -> None:
         self._settings = settings or ReceiverSettings()
         budget = self._settings.budget
-        self._arena = Arena(min(self._settings.warm, budget), budget + _ON_SHOW)
+        self._arena = Arena(min(self._settings.warm, budget), budget + ON_SHOW)
         self._me = Peer(
             role="view",
             program=program_name(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -11,8 +13,10 @@ import numpy as np
 
 from napari_streaming.errors import MalformedError, StateError, TransportError
 from napari_streaming.receive.arena import Arena
-from napari_streaming.receive.catalog import Catalog, StreamedLayer
+from napari_streaming.receive.catalog import Catalog
 from napari_streaming.receive.checks import contradiction, garbled, mismatch
+from napari_streaming.receive.layer_view import Transform
+from napari_streaming.receive.streamed_layer import StreamedLayer
 from napari_streaming.transport.channel import Channel, Link
 from napari_streaming.transport.pool import AttachedSegment
 from napari_streaming.uri import StreamURL
@@ -74,9 +78,10 @@ class _Publisher:
     session before.
     """
 
+    opened: float = field(default_factory=time.time)
     receipts: Receipts = field(default_factory=Receipts)
     segments: dict[str, AttachedSegment] = field(default_factory=dict)
-    layers: dict[int, StreamedLayer] = field(default_factory=dict)
+    streams: dict[int, tuple[Declare, StreamedLayer]] = field(default_factory=dict)
     ended: bool = False
     said: deque[int] = field(default_factory=lambda: deque(maxlen=_SAID_KEPT))
     said_before: set[int] = field(default_factory=set)
@@ -150,6 +155,7 @@ class Source:
             if other.peer.run == run:  # its connection is dead, and we have yet to notice
                 before.update(publisher.said)
         self._publishers[link] = _Publisher(said_before=before)
+        self._catalog.run_began(run)
         link.send(Subscribe(self._history, self._have(run)))
         self._show_state()
 
@@ -157,6 +163,7 @@ class Source:
         """Note that a publisher is gone; what it sent stays."""
         publisher = self._publishers.pop(link)
         self._said[link.peer.run] = publisher.said
+        self._catalog.run_ended(link.peer.run)
         if not publisher.ended:
             self._catalog.say("warning", f"{link.peer.program} is gone: {reason}")
         self._show_state()
@@ -179,7 +186,7 @@ class Source:
         if publisher is None:  # closed, while this thread was busy
             return
         if isinstance(message, Item):
-            self._take_item(link, publisher, message, buffers)
+            self._take_item(link, publisher, message, buffers, time.time())
             publisher.receipts.item()
             if sum(nbytes(array) for array in message.arrays) >= _ACK_AT_ONCE:
                 self._acknowledge(link, publisher)
@@ -188,7 +195,8 @@ class Source:
         if isinstance(message, Declare):
             if problem := contradiction(message):
                 raise MalformedError(f"stream {message.name!r}: {problem}")
-            publisher.layers[message.stream] = self._catalog.declare(message)
+            layer = self._catalog.declare(message, link.peer.run)
+            publisher.streams[message.stream] = message, layer
         elif isinstance(message, Segment):
             link.send(self._attach(publisher, message))
         elif isinstance(message, Metric):
@@ -235,7 +243,7 @@ class Source:
         return self._streams.setdefault((link.peer.run, stream), _Stream())
 
     def _take_gap(self, link: Link, publisher: _Publisher, gap: Gap) -> None:
-        layer = publisher.layers.get(gap.stream)
+        _, layer = publisher.streams.get(gap.stream, (None, None))
         if layer is None:
             raise StateError(f"a gap in stream {gap.stream}, which was never declared")
         # A publisher that reconnects is not sure what has arrived: it may tell a gap again, or
@@ -245,48 +253,88 @@ class Source:
             return
         stream.gaps.append(gap.first)
         here = min(gap.count, max(0, stream.numbers.last + 1 - gap.first))
-        layer.counters.dropped(gap.count - here)
+        layer.counters.dropped(gap.count - here, gap.reason)
         self._catalog.notify()
 
     def _take_item(
-        self, link: Link, publisher: _Publisher, item: Item, buffers: Sequence[Buffer]
+        self,
+        link: Link,
+        publisher: _Publisher,
+        item: Item,
+        buffers: Sequence[Buffer],
+        received: float,
     ) -> None:
-        layer = publisher.layers.get(item.stream)
-        if layer is None:
+        if item.stream not in publisher.streams:
             raise StateError(f"an item of stream {item.stream}, which was never declared")
+        declare, layer = publisher.streams[item.stream]
         numbers = self._stream(link, item.stream).numbers
         if item.preview and (item.append or item.sequence <= numbers.last):
             return
         if item.sequence <= numbers.last:
             numbers.accept(item.sequence)
             return
-        arrays, problem = None, mismatch(item, layer.declare)
+        grew: bool | None = None
+        problem = mismatch(item, declare)
         if not problem:
             try:
-                arrays = self._fetch(publisher, item, buffers)
+                grew = self._place(layer, declare, item, self._fetch(publisher, item, buffers))
             except MemoryError as error:
                 problem = f"no memory left: {error}"
-            else:
-                problem = garbled(arrays or {})
-        if item.preview and (problem or arrays is None):
+            except _GarbledError as error:
+                problem = str(error)
+        if item.preview:
+            if grew is not None:
+                self._catalog.touch(layer, all_layers=grew)
             return
-        if not item.preview:
-            numbers.accept(item.sequence, first_of_session=True)
+        numbers.accept(item.sequence, first_of_session=True)
         if problem:
             self._refuse(link, layer, item, problem[:1000])
-            return
-        if arrays is None:
-            layer.counters.dropped(1)
-            return
-        if layer.kind == "points":
-            columns = {name: arrays[FEATURE_PREFIX + name] for name in layer.declare.features}
-            grew = layer.put_points(item.at, arrays["data"], columns)
+        elif grew is None:
+            layer.counters.dropped(1, "overwritten before it was read")
         else:
-            grew = layer.put_plane(item.at, arrays["data"])
-        if not item.preview:
-            size = sum(array.nbytes for array in arrays.values())
-            layer.counters.arrived(size, item.time - _offset(link), time.time())
-        self._catalog.touch(layer, all_layers=grew)
+            size = sum(nbytes(array) for array in item.arrays)
+            # What was published before there was a connection did not wait for this viewer.
+            published = max(item.time - _offset(link), publisher.opened)
+            layer.counters.arrived(size, published, received, time.time())
+            self._catalog.touch(layer, all_layers=grew)
+
+    def _place(
+        self,
+        layer: StreamedLayer,
+        declare: Declare,
+        item: Item,
+        arrays: dict[str, list[np.ndarray]] | None,
+    ) -> bool | None:
+        """Put an item where it belongs.
+
+        Returns
+        -------
+        bool or None
+            Whether an axis grew; None: its data was overwritten before it was read.
+        """
+        if arrays is None:
+            return None
+        if layer.kind == "points":
+            sets = {name: array for name, (array,) in arrays.items()}
+            if problem := garbled(sets):
+                raise _GarbledError(problem)
+            columns = {name: sets[FEATURE_PREFIX + name] for name in declare.features}
+            return layer.put_points(item.at, sets["data"], columns)
+        transform: Transform | None = Transform(
+            item.scale or declare.scale, item.translate or declare.translate
+        )
+        if transform == Transform(layer.declare.scale, layer.declare.translate):
+            transform = None
+        grew = False
+        for plane, values in zip(
+            arrays["data"], itertools.product(*item.along.values()), strict=True
+        ):
+            at = item.at | dict(zip(item.along, values, strict=True))
+            if item.offset:
+                canvas = self._arena.allocate(declare.shape, plane.dtype)
+                plane = layer.patched(at, item.offset, plane, canvas)
+            grew |= layer.put_plane(at, plane, transform)
+        return grew
 
     def _refuse(self, link: Link, layer: StreamedLayer, item: Item, problem: str) -> None:
         """Leave an item out, and say so to both sides."""
@@ -296,20 +344,30 @@ class Source:
 
     def _fetch(
         self, publisher: _Publisher, item: Item, buffers: Sequence[Buffer]
-    ) -> dict[str, np.ndarray] | None:
-        """Copy an item's arrays into memory of our own; None if they were overwritten."""
+    ) -> dict[str, list[np.ndarray]] | None:
+        """Copy an item's arrays into memory of our own, each plane into its own.
+
+        Returns
+        -------
+        dict of str to list of ndarray, or None
+            None: they were overwritten meanwhile.
+        """
         inline = iter(buffers)
-        arrays: dict[str, np.ndarray] = {}
+        arrays: dict[str, list[np.ndarray]] = {}
         for array in item.arrays:
-            mine = self._arena.allocate(array.shape, np.dtype(array.dtype))
+            lead, shape = array.shape[: len(item.along)], array.shape[len(item.along) :]
+            count = math.prod(lead)
+            mine = [self._arena.allocate(shape, np.dtype(array.dtype)) for _ in range(count)]
             if array.block is None:
-                np.copyto(mine, as_array(array, next(inline)))
+                theirs = as_array(array, next(inline)).reshape((count, *shape))
+                for one, other in zip(mine, theirs, strict=True):
+                    np.copyto(one, other)
             elif not self._copy(publisher, array, mine):
                 return None
             arrays[array.name] = mine
         return arrays
 
-    def _copy(self, publisher: _Publisher, array: Array, mine: np.ndarray) -> bool:
+    def _copy(self, publisher: _Publisher, array: Array, mine: list[np.ndarray]) -> bool:
         assert array.block is not None
         segment = publisher.segments.get(array.block.segment)
         if segment is None:
@@ -318,6 +376,10 @@ class Source:
             return segment.copy(array.block, mine)
         except TransportError as error:
             raise MalformedError(str(error)) from None
+
+
+class _GarbledError(Exception):
+    """An array does not hold what it says."""
 
 
 def _offset(link: Link) -> float:

@@ -9,11 +9,13 @@ array all the same, which helps whoever has to look into it.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import platform
 import re
 import shutil
+import sys
 import tempfile
 import threading
 import weakref
@@ -129,6 +131,8 @@ class SpilledPlanes:
                 chunk.unlink(missing_ok=True)
                 raise
         self._count += 1
+        if _trim is not None and slot % _TRIM_EVERY == 0:
+            _trim(0)
         return slot
 
     def read(self, slot: int, plane: np.ndarray) -> None:
@@ -180,6 +184,9 @@ class SpilledPlanes:
         return path
 
 
+# What compressing leaves behind, glibc would keep: half a gigabyte after a few hundred planes.
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+_TRIM_EVERY = 16
 _CODEC: dict[str, Any] = {"cname": "lz4", "clevel": 5}
 
 

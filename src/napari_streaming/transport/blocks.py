@@ -44,6 +44,7 @@ class Blocks:
         self._free: list[tuple[int, int]] = []  # (offset, size), sorted, never adjacent
         self._untouched = whole_pages(first)  # from here on nobody has written yet
         self._touching = False  # whether the thread has pages before that in its hands
+        self._most = memory.nbytes  # to be touched ahead of need
         self._wanted = min(whole_pages(ahead), memory.nbytes)
         self._closed = False
         threading.Thread(
@@ -74,6 +75,12 @@ class Blocks:
                 self._in_use += size
                 self._want(min(self.memory.nbytes, 2 * self._in_use + 4 * size))
             return offset
+
+    def limit(self, nbytes: int) -> None:
+        """Touch no more than this ahead of need from now on."""
+        with self._lock:
+            self._most = min(whole_pages(nbytes), self.memory.nbytes)
+            self._wanted = min(self._wanted, self._most)
 
     def give_back(self, offset: int, nbytes: int) -> None:
         """Take a block back; `nbytes` as it was allocated.
@@ -110,8 +117,8 @@ class Blocks:
 
         The thread is only woken for a worthwhile stretch: small planes come by the thousand.
         """
-        wanted = min(wanted, self._in_use + _AHEAD)
-        if self._wanted < wanted >= min(self._wanted + _TOUCH, self.memory.nbytes):
+        wanted = min(wanted, self._in_use + _AHEAD, self._most)
+        if self._wanted < wanted >= min(self._wanted + _TOUCH, self._most):
             self._wanted = wanted
             self._lock.notify_all()
 

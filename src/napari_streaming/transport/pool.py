@@ -21,7 +21,7 @@ import secrets
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import shared_memory
 from typing import Any
 
@@ -188,15 +188,15 @@ class AttachedSegment:
             raise TransportError(f"{segment.address} holds another segment")
         self._memory: Bytes = memory
 
-    def copy(self, block: Block, into: np.ndarray) -> bool:
+    def copy(self, block: Block, into: Sequence[np.ndarray]) -> bool:
         """Copy a block's content; return False if it was given away before or meanwhile.
 
         Parameters
         ----------
         block : Block
             Where; checked against the segment's size.
-        into : ndarray
-            C-contiguous, of the dtype and shape of what lies there.
+        into : sequence of ndarray
+            C-contiguous, of the dtypes and shapes of what lies there, one after the other.
 
         Raises
         ------
@@ -204,12 +204,14 @@ class AttachedSegment:
             The block does not lie within the segment.
         """
         start = block.offset + _HEADER
-        if block.offset % PAGE or start + into.nbytes > self._memory.nbytes:
+        if block.offset % PAGE or start + sum(a.nbytes for a in into) > self._memory.nbytes:
             raise TransportError(f"block at {block.offset} lies outside the segment")
         generation = self._memory[block.offset : block.offset + 8].view("<u8")
         if generation[0] != block.generation:
             return False
-        np.copyto(into, np.ndarray(into.shape, into.dtype, self._memory.data, start))
+        for array in into:
+            np.copyto(array, np.ndarray(array.shape, array.dtype, self._memory.data, start))
+            start += array.nbytes
         return bool(generation[0] == block.generation)
 
 

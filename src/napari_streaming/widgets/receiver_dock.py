@@ -23,6 +23,8 @@ from superqt import QCollapsible
 from napari_streaming.errors import StreamingError
 from napari_streaming.napari_plugin.session import ReceiverSession, warm_up
 from napari_streaming.uri import DEFAULT_URL, parse_url
+from napari_streaming.widgets.memory import MemoryForm
+from napari_streaming.widgets.placement import PlacementForm
 from napari_streaming.widgets.policy import PolicyForm
 from napari_streaming.widgets.stats import LogView, MetricTable, StreamTable
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["ReceiverDock"]
 
 _TICK_MS = 10
-_SLOW_TICKS = 25
+_REFRESH_MS = 250  # people read these
 
 
 class ReceiverDock(QWidget):
@@ -52,8 +54,9 @@ class ReceiverDock(QWidget):
     ) -> None:
         super().__init__(parent)
         self.session = ReceiverSession(napari_viewer)
-        # napari closes docks without a closeEvent, but it does let them go.
-        weakref.finalize(self, self.session.close)
+        # napari closes docks and windows without a closeEvent. A dock it lets go of; a window it
+        # has Qt destroy, while its user may still hold the viewer.
+        self.destroyed.connect(weakref.finalize(self, self.session.close))
         self._address = QLineEdit(DEFAULT_URL.removesuffix("?listen"), self)
         self._address.setPlaceholderText("tcp://host:port")
         self._address.setToolTip("tcp://host:port, ipc://name; with #token if it is far away")
@@ -65,24 +68,27 @@ class ReceiverDock(QWidget):
         self._stop.setToolTip("Stop receiving; the layers stay")
         self._copy = QPushButton("Copy address", self)
         self._copy.setToolTip("Copy what a pipeline on another machine connects to, with token")
-        self._follow = QCheckBox("Follow the newest", self)
-        self._follow.setToolTip("Move the sliders to what came last, until you move one yourself")
-        self._follow.setChecked(True)
+        self._live = QPushButton("Live", self)
+        self._live.setCheckable(True)
+        self._live.setChecked(True)
+        self._live.setToolTip("Stay at what came last, until you move a slider; Home goes back")
         self._words = QCheckBox("Label the canvas", self)
         self._words.setToolTip("Write on the canvas where the sliders stand: Well A01 · T 3")
         self._words.setChecked(True)
         self._state = QLabel(self)
+        self._state.setTextFormat(Qt.TextFormat.PlainText)  # programs name themselves
         self._state.setWordWrap(True)
         self._state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._policy = PolicyForm(self.session.policy, self)
+        self._placement = PlacementForm(self)
+        self._memory = MemoryForm(self.session.receiver.layers.memory[1], self)
         self._streams = StreamTable(self)
         self._metrics = MetricTable(self)
         self._log = LogView(self)
         self._error = ""
         self._lay_out()
         self._wire()
-        self._ticks = 0
         self._refresh()
         QTimer.singleShot(0, lambda: warm_up(napari_viewer))
 
@@ -113,7 +119,7 @@ class ReceiverDock(QWidget):
         for column, button in enumerate((self._listen, self._connect, self._stop)):
             grid.addWidget(button, 1, column)
         grid.addWidget(self._state, 2, 0, 1, 3)
-        grid.addWidget(self._follow, 3, 0)
+        grid.addWidget(self._live, 3, 0)
         grid.addWidget(self._words, 3, 1)
         grid.addWidget(self._copy, 3, 2)
         layout.addLayout(grid)
@@ -124,9 +130,13 @@ class ReceiverDock(QWidget):
         tables.setStretchFactor(1, 1)
         tables.setStretchFactor(2, 2)
         layout.addWidget(tables, 1)
-        updates = QCollapsible("Updates", self)
+        updates = QCollapsible("Updates and memory", self)
         updates.addWidget(self._policy)
+        updates.addWidget(self._memory)
         layout.addWidget(updates)
+        placement = QCollapsible("Placement", self)
+        placement.addWidget(self._placement)
+        layout.addWidget(placement)
         self.setMinimumWidth(470)
 
     def _wire(self) -> None:
@@ -137,14 +147,19 @@ class ReceiverDock(QWidget):
         self._address.returnPressed.connect(self._open_typed)
         self._stop.clicked.connect(self._shut)
         self._copy.clicked.connect(self._copy_address)
-        self._follow.toggled.connect(self.session.set_follow)
+        self._live.toggled.connect(self.session.set_follow)
         self._policy.changed.connect(self.session.set_policy)
-        self._words.toggled.connect(self.session.overlay.set_enabled)
-        self.session.follow_changed.connect(self._show_follow)
-        self._timer = QTimer(self)
-        self._timer.setInterval(_TICK_MS)
-        self._timer.timeout.connect(self._tick)
-        self._timer.start()
+        layers = self.session.receiver.layers
+        self._memory.budget_chosen.connect(layers.set_budget)
+        self._placement.mode_chosen.connect(self.session.set_mode)
+        self._placement.sizes_chosen.connect(layers.set_sizes)
+        self._placement.new_run_chosen.connect(layers.set_new_run)
+        self._words.toggled.connect(self.session.set_words)
+        self.session.follow_changed.connect(self._show_live)
+        for interval, method in ((_TICK_MS, self.session.tick), (_REFRESH_MS, self._refresh)):
+            timer = QTimer(self)
+            timer.timeout.connect(method)
+            timer.start(interval)
 
     # ---- doing -----------------------------------------------------------------------
 
@@ -167,17 +182,11 @@ class ReceiverDock(QWidget):
         self._error = ""
         self._refresh()
 
-    def _show_follow(self, follow: bool) -> None:
-        self._follow.setChecked(follow)
+    def _show_live(self, follow: bool) -> None:
+        self._live.setChecked(follow)
 
     def _copy_address(self) -> None:
         QApplication.clipboard().setText("\n".join(self.session.receiver.urls))
-
-    def _tick(self) -> None:
-        self.session.tick()
-        self._ticks += 1
-        if self._ticks % _SLOW_TICKS == 0:  # four times a second: people read these
-            self._refresh()
 
     def _refresh(self) -> None:
         receiver = self.session.receiver
@@ -188,6 +197,8 @@ class ReceiverDock(QWidget):
         self._state.setText("\n".join(lines) or "Not receiving: listen or connect")
         self._stop.setEnabled(bool(receiver.sources))
         self._copy.setEnabled(bool(receiver.urls))
+        self._memory.show_held(receiver.layers.memory[0])
+        self._placement.show_dimensions(receiver.layers.dimensions)
         self._streams.show_layers(list(receiver.layers.values()))
         self._metrics.show_metrics(receiver.layers)
         self._log.show_log(list(receiver.layers.log))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
+from html import escape
+from typing import TypeAlias
 
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QFont
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QFont, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -17,8 +20,15 @@ from qtpy.QtWidgets import (
 )
 
 from napari_streaming.receive.catalog import Catalog, LogLine, StreamedLayer
+from napari_streaming.receive.counters import LayerStats
+from napari_streaming.receive.latency import Quantiles, Recent, Stages
+from napari_streaming.widgets.sparkline import RECENT, SparklineDelegate
 
 __all__ = ["LogView", "MetricTable", "StreamTable"]
+
+Cell: TypeAlias = tuple[str, str]  # its text and its tooltip
+
+_MARGINS = 10
 
 
 class _Table(QTableWidget):
@@ -32,6 +42,7 @@ class _Table(QTableWidget):
         self.verticalHeader().hide()
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # Home is the viewer's after a click, too
         self.setShowGrid(False)
         self.setWordWrap(False)
         header = self.horizontalHeader()
@@ -39,11 +50,25 @@ class _Table(QTableWidget):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         header.setMinimumSectionSize(40)
 
-    def show_rows(self, rows: Sequence[Sequence[str]]) -> None:
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Follow the room that there is."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Follow the font."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._fit()
+
+    def _fit(self) -> None:
+        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + _MARGINS)
+
+    def show_rows(self, rows: Sequence[Sequence[Cell]]) -> None:
         """Show these rows, touching only the cells that changed."""
         self.setRowCount(len(rows))
         for i, row in enumerate(rows):
-            for j, text in enumerate(row):
+            for j, (text, tip) in enumerate(row):
                 cell = self.item(i, j)
                 if cell is None:
                     cell = QTableWidgetItem()
@@ -52,45 +77,137 @@ class _Table(QTableWidget):
                     self.setItem(i, j, cell)
                 if cell.text() != text:
                     cell.setText(text)
-                    cell.setToolTip(text)
+                if cell.toolTip() != tip:
+                    cell.setToolTip(tip)
 
 
 class StreamTable(_Table):
     """The counters of each streamed layer."""
 
     def __init__(self, parent: QWidget) -> None:
-        super().__init__(
-            ("Stream", "Received", "Shown", "Dropped", "/s", "MB/s", "Latency"),
-            (
-                "The layer",
-                "Items that arrived",
-                "Items that napari has been given",
-                "Items that were given up because newer ones came, or refused",
-                "Items per second",
-                "Megabytes per second",
-                "From the publisher's call to the layer, median",
-            ),
-            parent,
-        )
+        titles, tips, _ = zip(*_COLUMNS, strict=True)
+        super().__init__(titles, tips, parent)
+        self._sparklines = titles.index("30 s")
+        self._first_to_go = [titles.index(title) for title in ("MB/s", "Received", "QoS")]
+        self.setItemDelegateForColumn(self._sparklines, SparklineDelegate(self))
+        # Columns that follow their contents would jump four times a second.
+        for column in range(1, self.columnCount()):
+            self.horizontalHeader().setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
+
+    def _fit(self) -> None:
+        """Leave columns out where there is no room for all."""
+        super()._fit()
+        header, metrics = self.horizontalHeader().fontMetrics(), self.fontMetrics()
+        widths = [
+            _MARGINS + max(header.horizontalAdvance(title), metrics.horizontalAdvance(widest))
+            for title, _, widest in _COLUMNS
+        ]
+        excess = sum(widths) - self.viewport().width()
+        for column in self._first_to_go:
+            self.setColumnHidden(column, excess > 0)
+            excess -= widths[column]
+        for column, width in enumerate(widths[1:], 1):
+            self.setColumnWidth(column, width)
 
     def show_layers(self, layers: Iterable[StreamedLayer]) -> None:
         """Show the counters as they are now."""
-        rows = []
-        for layer in layers:
-            stats = layer.stats()
-            latency = "" if stats.latency != stats.latency else f"{stats.latency * 1e3:.1f} ms"
-            rows.append(
-                (
-                    layer.name,
-                    str(stats.received),
-                    str(stats.shown),
-                    str(stats.dropped + stats.refused),
-                    f"{stats.per_second:.1f}",
-                    f"{stats.bytes_per_second / 1e6:.1f}",
-                    latency,
-                )
-            )
-        self.show_rows(rows)
+        now = time.time()
+        recents = {layer: layer.counters.recent(now) for layer in layers}
+        self.show_rows([_cells(layer, now, recent) for layer, recent in recents.items()])
+        for i, recent in enumerate(recents.values()):
+            cell = self.item(i, self._sparklines)
+            if cell.data(RECENT) != recent:
+                cell.setData(RECENT, recent)
+
+
+_COLUMNS = (  # title, what it means, and the widest text that it must have room for
+    ("Stream", "The layer", "stream name"),
+    ("QoS", "latest: new items may take the place of old ones; reliable: all come", "reliable"),
+    ("Received", "Items that arrived", "99999"),
+    ("Shown", "Items that napari has been given", "99999"),
+    ("Dropped", "Items that were given up because newer ones came, or refused", "9999"),
+    ("/s", "Items per second", "999.9"),
+    ("MB/s", "Megabytes per second", "999.9"),
+    ("Latency", "From the publisher's call to napari: half of the items, 95 % of them",
+     "999 / 999 ms"),
+    ("30 s", "The longest wait in each quarter of a second; red: items were lost", " " * 12),
+)  # fmt: skip
+
+
+def _cells(layer: StreamedLayer, now: float, recent: Recent) -> tuple[Cell, ...]:
+    """Return the row of a layer."""
+    stats, qos = layer.counters.stats(now), layer.declare.qos
+    volume = f"{stats.bytes_per_second / 1e6:.1f}"
+    return (
+        (layer.name, _plain(f"{layer.name} ({qos})")),
+        (qos, qos),
+        (_short(stats.received), f"{stats.received:,}"),
+        (_short(stats.shown), f"{stats.shown:,} of {stats.received:,}"),
+        (_short(stats.dropped + stats.refused), _losses(stats)),
+        (f"{stats.per_second:.1f}", f"{volume} MB/s"),
+        (volume, volume),
+        (_pair(stats.stages.total), _stages(stats.stages)),
+        ("", _longest(recent)),
+    )
+
+
+def _short(count: int) -> str:
+    """Return a count in at most six letters."""
+    if count < 100_000:
+        return str(count)
+    return f"{count / 1e3:.0f}k" if count < 1e6 else f"{count / 1e6:.1f}M"
+
+
+def _pair(quantiles: Quantiles) -> str:
+    """Return both figures with their unit; nothing as long as there are none."""
+    if math.isnan(quantiles.p95):
+        return ""
+    size, unit = (1.0, "s") if quantiles.p95 >= 1 else (1e3, "ms")
+    p50, p95 = (f"{s:.0f}" if s >= 10 else f"{s:.1f}" for s in _scaled(quantiles, size))
+    return f"{p50} / {p95} {unit}"
+
+
+def _scaled(quantiles: Quantiles, size: float) -> tuple[float, float]:
+    return quantiles.p50 * size, quantiles.p95 * size
+
+
+def _stages(stages: Stages) -> str:
+    """Return a small table of the stages."""
+    lines = ["<tr><th></th><th align='right'>half</th><th align='right'>95 %</th></tr>"]
+    for name, quantiles in (
+        ("published → received", stages.received),
+        ("→ placed", stages.placed),
+        ("→ shown", stages.shown),
+        ("in all", stages.total),
+    ):
+        figures = ("" if math.isnan(ms) else f"{ms:.1f} ms" for ms in _scaled(quantiles, 1e3))
+        cells = "".join(f"<td align='right'>&nbsp;{figure}</td>" for figure in figures)
+        lines.append(f"<tr><td align='right'>{name}</td>{cells}</tr>")
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _losses(stats: LayerStats) -> str:
+    """Return what was lost, in words."""
+    lines = []
+    if stats.dropped:
+        gaps = "1 gap" if stats.gaps == 1 else f"{stats.gaps:,} gaps"
+        lines.append(f"{stats.dropped:,} dropped, in {gaps}; at last: {stats.gap_reason}")
+    if stats.refused:
+        lines.append(f"{stats.refused:,} refused: see the log")
+    return _plain("\n".join(lines) or "None was lost")
+
+
+def _plain(text: str) -> str:
+    """Return a tooltip that shows a text as it is: what programs say is not ours to format."""
+    return "<qt>" + escape(text).replace("\n", "<br>") + "</qt>"
+
+
+def _longest(recent: Recent) -> str:
+    """Return the scale of a sparkline."""
+    if not recent.late:
+        return "Nothing was shown in the last 30 seconds"
+    longest = max(seconds for _, seconds in recent.late)
+    return f"The longest wait in the last 30 seconds: {longest * 1e3:.1f} ms"
 
 
 class MetricTable(_Table):
@@ -107,7 +224,10 @@ class MetricTable(_Table):
         """Show the last values."""
         self.show_rows(
             [
-                (name, f"{series.values[-1]:.6g}", f"{series.steps[-1]:.10g}")
+                tuple(
+                    (text, _plain(text))
+                    for text in (name, f"{series.values[-1]:.6g}", f"{series.steps[-1]:.10g}")
+                )
                 for name, series in list(catalog.metrics.items())
                 if series.values
             ]

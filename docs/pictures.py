@@ -1,0 +1,71 @@
+"""Takes the pictures of docs/receiver.md from the running program: python docs/pictures.py."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from qtpy.QtWidgets import QApplication, QComboBox
+from superqt import QCollapsible
+
+from napari_streaming.napari_plugin.window import open_window
+
+IMAGES = Path(__file__).parent / "images"
+PIPELINE = """
+import sys
+from skimage import data
+import napari_streaming as ns
+from napari_streaming.demo.analysis import analyse, cut_wells
+
+with ns.Publisher(sys.argv[1], name="pipeline.py") as pub:
+    for step, (well, tissue) in enumerate(cut_wells(data.immunohistochemistry()).items()):
+        found = analyse(tissue)
+        for stain, plane in (("hematoxylin", found.hematoxylin), ("DAB", found.dab)):
+            pub.image("stains", plane, at={"stain": stain, "well": well}, scale=(0.5, 0.5),
+                      units="um", colormap="viridis", contrast_limits=(0, 1), qos="reliable")
+        pub.labels("nuclei", found.labels, at={"well": well}, scale=(0.5, 0.5), units="um")
+        pub.metric("nuclei count", len(found), step=step)
+        pub.status("info", f"{well}: {len(found)} nuclei")
+    pub.flush(30)
+"""
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Let Qt run until a condition holds, and a second more."""
+    held_since = None
+    while held_since is None or time.monotonic() < held_since + 1.0:
+        QApplication.processEvents()
+        time.sleep(0.01)
+        held_since = (held_since or time.monotonic()) if condition() else None
+
+
+def main() -> None:
+    """Take all pictures."""
+    viewer, dock = open_window("tcp://127.0.0.1:0?listen", title="napari-streaming")
+    viewer.window.resize(1560, 960)
+    streams = dock.session.receiver.layers
+    for part in dock.findChildren(QCollapsible):
+        part.expand(animate=False)
+    command = [sys.executable, "-c", PIPELINE, dock.session.receiver.urls[0]]
+    with subprocess.Popen(command) as pipeline:
+        wait_for(lambda: pipeline.poll() is not None)
+    wait_for(lambda: all(s.stats().shown == s.stats().received for s in streams.values()))
+    viewer.layers["nuclei"].contour = 1
+    viewer.layers.move(viewer.layers.index(viewer.layers["nuclei"]), len(viewer.layers))
+    viewer.window.screenshot(str(IMAGES / "receiver-sliders.png"), canvas_only=False, flash=False)
+
+    dock.findChild(QComboBox, "stain").setCurrentText("layers")
+    wait_for(lambda: "stains · DAB" in viewer.layers)
+    del viewer.layers["nuclei"]
+    viewer.canvas.grid.enabled = True
+    viewer.reset_view()
+    wait_for(lambda: True)
+    viewer.window.screenshot(str(IMAGES / "receiver-layers.png"), canvas_only=False, flash=False)
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()

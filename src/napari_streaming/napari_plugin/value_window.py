@@ -1,0 +1,68 @@
+"""A viewer window of its own for one value of a dimension: "Well A01"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtWidgets import QApplication, QMainWindow
+
+from napari_streaming.napari_plugin.binding import LayerBinding
+from napari_streaming.napari_plugin.overlay import DimensionOverlay, say
+from napari_streaming.receive.catalog import Catalog
+from napari_streaming.receive.placement import Fixed
+
+__all__ = ["ValueWindow"]
+
+
+class ValueWindow:
+    """Opens a viewer that shows one window of the placement. Only in the GUI thread.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    window : Fixed
+        The coordinates that are shown in it.
+
+    Attributes
+    ----------
+    binding : LayerBinding
+    overlay : DimensionOverlay
+    """
+
+    def __init__(self, catalog: Catalog, window: Fixed) -> None:
+        import napari
+
+        before = QApplication.topLevelWidgets()
+        title = " · ".join(say(name, value) for name, value in window)
+        self._viewer: Any = napari.Viewer(title=title)
+        # napari tells nobody when a window is closed: we look whether Qt still shows it.
+        self._windows = [
+            widget
+            for widget in QApplication.topLevelWidgets()
+            if isinstance(widget, QMainWindow) and widget not in before
+        ]
+        self.binding = LayerBinding(self._viewer, catalog, lambda _: None, window)
+        self.overlay = DimensionOverlay(self._viewer, self.binding)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the user has not closed it."""
+        try:
+            return any(widget.isVisible() for widget in self._windows)
+        except RuntimeError:  # Qt has deleted it
+            return False
+
+    def tick(self) -> None:
+        """Bring the viewer up to date."""
+        if self.binding.tick():
+            self.overlay.update()
+
+    def close(self) -> None:
+        """Close the window, if the user has not."""
+        if self.is_open:
+            self.overlay.set_enabled(False)
+        self.overlay.close()
+        self.binding.close()
+        # Not `Viewer.close()`: after it vispy draws into the other viewers with the wrong context.
+        for widget in self._windows if self.is_open else ():
+            widget.close()
