@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_streaming.errors import DataError
-from napari_streaming.publish.layers import Part, image_spec, labels_spec, points_spec
+from napari_streaming.publish.geometry import points_spec
+from napari_streaming.publish.layers import Part, image_spec, labels_spec
 from napari_streaming.publish.staging import clean_coordinates, clean_name
 from napari_streaming.wire.codec import pack, unpack
-from napari_streaming.wire.messages import FEATURE_PREFIX
 
 NOTHING = {"axes": None, "scale": (), "translate": (), "units": (), "qos": "latest"}
 PLANES = NOTHING | {"part": Part()}
@@ -23,10 +23,6 @@ def image(plane=PLANE, **changes):
 
 def labels(mask, **changes):
     return labels_spec(mask, **(PLANES | changes))
-
-
-def points(rows, features=None, **changes):
-    return points_spec(rows, features or {}, **(NOTHING | changes))
 
 
 def declared(spec, name="a"):
@@ -152,7 +148,9 @@ def test_the_structure_is_compared_without_what_the_user_changes():
     assert image().same_structure(image(colormap="red", contrast_limits=(0, 1)))
     for changes in ({"scale": (1, 2)}, {"translate": (1, 1)}):  # each plane has its own
         assert image().same_structure(image(**changes))
-        mine, others = points(np.zeros((1, 2)))[0], points(np.zeros((1, 2)), **changes)[0]
+        (mine, _), (others, _) = (
+            points_spec(np.zeros((1, 2)), {}, **(NOTHING | more)) for more in ({}, changes)
+        )
         assert not mine.same_structure(others)
     for changes in ({"axes": ("a", "b")}, {"units": "um"}, {"qos": "reliable"}):
         assert not image().same_structure(image(**changes))
@@ -175,61 +173,6 @@ def test_labels_are_integers(dtype, sent):
 def test_labels_of_floats_are_refused():
     with pytest.raises(DataError, match="astype"):
         labels(np.zeros((2, 2)))
-
-
-# ---- points ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("rows", [[], np.empty((0, 3)), np.empty(0), np.empty((0, 3), int)])
-def test_no_points_are_points(rows):
-    spec, arrays = points(rows, axes=("z", "y", "x"))
-    assert arrays["data"].shape == (0, 3)
-    assert declared(spec).shape == (3,)
-
-
-@pytest.mark.parametrize(
-    "rows", [np.zeros(3), np.zeros((3, 1)), np.zeros((3, 17)), 5.0, [[[1, 2]]]]
-)
-def test_what_are_no_points(rows):
-    with pytest.raises(DataError, match=r"\(n, d\)"):
-        points(rows)
-
-
-def test_features_of_all_kinds():
-    given_features = {
-        "i": np.array([1, 2], ">i2"),
-        "b": [True, False],
-        "s": ["", "🔬 längst"],
-        "f": np.array([np.nan, np.inf], "f2"),
-    }
-    spec, arrays = points([[0, 1], [2, 3]], given_features)
-    assert dict(spec.features) == {"i": "<i2", "b": "|b1", "s": "U", "f": "<f2"}
-    assert list(arrays) == ["data", *(FEATURE_PREFIX + name for name in given_features)]
-    assert declared(spec).features == dict(spec.features)
-
-
-def test_how_long_strings_are_is_no_structure():
-    short, long = (points([[0, 1]], {"s": [text]})[0] for text in ("a", "abc"))
-    assert short.same_structure(long)
-
-
-@pytest.mark.parametrize(
-    ("features", "hint"),
-    [
-        ({"a": [1]}, "one value for each"),
-        ({"a": [[1], [2]]}, "one value for each"),
-        ({"a": ["x", None]}, "cannot stream dtype object"),
-        ({"": [1, 2]}, "no name"),
-        ({"a" * 250: [1, 2]}, "too long"),
-        ({3: [1, 2]}, "no name"),
-        ({"\ud800": [1, 2], "?": [3, 4]}, "same name"),
-        ({"a": ["x" * 10_000, "y"]}, "too long"),
-        ({str(i): [1, 2] for i in range(257)}, "256"),
-    ],
-)
-def test_what_is_wrong_with_features(features, hint):
-    with pytest.raises(DataError, match=hint):
-        points([[0, 1], [2, 3]], features)
 
 
 # ---- names and coordinates -------------------------------------------------------------

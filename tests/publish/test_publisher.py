@@ -113,9 +113,8 @@ def test_points_with_features(pair):
     pub.points("many", many, features={"id": np.arange(30_000), "s": ["x"] * 30_000})
     pub.points("none", [])
     assert pub.flush(10)
-    data, features = rec.layers["p"].points()
-    np.testing.assert_array_equal(data, [[0, 1, 2], [0, 3, np.nan]])
-    assert features["name"].tolist() == ["ä", "längst"]
+    np.testing.assert_array_equal(rec.layers["p"].data, [[0, 1, 2], [0, 3, np.nan]])
+    assert rec.layers["p"].features["name"].tolist() == ["ä", "längst"]
     np.testing.assert_array_equal(rec.layers["many"].data, many)
     assert rec.layers["many"].features["id"][-1] == 29_999
     assert rec.layers["none"].data.shape == (0, 2)
@@ -647,7 +646,7 @@ def test_points_that_are_reliable_and_small_do_not_fill_the_memory(receiver, pub
     rec = receiver()
     assert pub.flush(20)
     assert rec.layers["p"].stats().received == 1000
-    assert sorted(rec.layers["p"].points()[0][:, 1]) == list(range(1000))
+    assert sorted(rec.layers["p"].data[:, 1]) == list(range(1000))
 
 
 @pytest.mark.parametrize("disk", [{"spool": 0}, {"spool": 4 * MIB}, {"spool_folder": "/dev/null"}])

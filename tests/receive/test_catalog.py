@@ -96,13 +96,14 @@ def test_points_and_their_features_are_of_one_moment(catalog):
         number = 0
         while not stop.is_set():
             number += 1
-            layer.put_points({}, np.zeros((number % 50, 2)), {"id": np.arange(number % 50)})
+            rows = number % 50
+            layer.put_set({}, {"data": np.zeros((rows, 2)), "features/id": np.arange(rows)})
 
     thread = threading.Thread(target=put)
     thread.start()
     for _ in range(300):
-        points, features = layer.points()
-        assert len(points) == len(features["id"])
+        joined = layer.geometry()
+        assert len(joined["data"]) == len(joined["features/id"])
     stop.set()
     thread.join()
     assert layer.kind == "points" and layer.data.shape[1] == 2

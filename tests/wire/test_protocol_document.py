@@ -193,3 +193,9 @@ def test_the_reject_codes_are_those_in_use():
     raised = [errors.MalformedError, errors.VersionError, errors.StateError]
     raised += [session._TokenError, session._RoleError]
     assert [code.strip("`") for code, _ in rows("Errors", "Code")] == [e.code for e in raised]
+
+
+def test_the_types_of_shapes_are_those_in_use():
+    (content,) = [row[3] for row in rows("Item", "Kind") if row[1] == "`types`"]
+    numbers = enumerate(messages.SHAPE_TYPES)
+    assert content == ", ".join(f"{number} {name}" for number, name in numbers)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-from napari.layers import Image, Layer, Points
+from napari.layers import Image, Layer
 
+from napari_streaming.napari_plugin.geometry_layer import GeometryLayer
 from napari_streaming.napari_plugin.layers import geometry, limits_of, make_layer
 from napari_streaming.receive.batching import Batcher, BatchingPolicy
 from napari_streaming.receive.catalog import Catalog
@@ -28,7 +28,10 @@ _THUMBNAIL_S = 1.0
 
 @dataclass(slots=True)
 class _Bound:
-    """A napari layer of ours, and the data and contrast limits that we last gave it."""
+    """A napari layer of ours, and the data and contrast limits that we last gave it.
+
+    Of points and the like the data is what keeps the layer up to date.
+    """
 
     view: LayerView
     layer: Layer
@@ -131,6 +134,7 @@ class LayerBinding:
             if self._follow:
                 self._go_to_newest(updated[::-1])  # the newest has the last word
             self._move_planes()
+            self._show_tracks()
             if aim is not None:  # napari takes a fresh look where an axis was added
                 camera.zoom, camera.center, camera.angles = aim
         finally:
@@ -153,8 +157,10 @@ class LayerBinding:
         self._moving = True
         try:
             self._move_planes()
+            self._show_tracks()
         finally:
             self._moving = False
+            self._note_layout()
 
     def _on_removed(self) -> None:
         """Let go of a layer that the user removed: it stays removed, and takes no memory."""
@@ -201,36 +207,21 @@ class LayerBinding:
     def _update(self, view: LayerView) -> None:
         bound = self._bound.get((view.streamed.name, view.place))
         if bound is None:
-            data = view.data
-            layer = self._add(view, data)
-            given = tuple(layer.contrast_limits) if isinstance(layer, Image) else None
-            bound = _Bound(view, layer, data, given)
-            self._bound[view.streamed.name, view.place] = bound
-            return
-        bound.view = view
-        if isinstance(bound.layer, Points):
-            self._update_points(bound, view)
+            self._bound[view.streamed.name, view.place] = self._add(view)
+        elif isinstance(bound.data, GeometryLayer):
+            bound.data.update()
+            bound.layer = bound.data.layer
         else:
             self._update_planes(bound, view)
 
-    def _add(self, view: LayerView, data: Any) -> Layer:
-        return self._viewer.add_layer(make_layer(view, data))
-
-    def _update_points(self, bound: _Bound, view: LayerView) -> None:
-        points, columns = view.points()
-        features = pd.DataFrame(columns)
-        if points.ndim == 2 and points.shape[1] != bound.layer.ndim:
-            # napari cannot add a dimension to points: a new layer takes its place.
-            position = self._viewer.layers.index(bound.layer)
-            name, visible = bound.layer.name, bound.layer.visible
-            self._viewer.layers.remove(bound.layer)
-            bound.layer = self._add(view, points)
-            bound.layer.name, bound.layer.visible = name, visible
-            self._viewer.layers.move(len(self._viewer.layers) - 1, position)
-            return
-        bound.layer.data = points
-        bound.layer.features = features
-        bound.layer.selected_data = set()
+    def _add(self, view: LayerView) -> _Bound:
+        if not view.has_planes:
+            kept = GeometryLayer(self._viewer, view)
+            return _Bound(view, kept.layer, kept)
+        data = view.data
+        layer = self._viewer.add_layer(make_layer(view, data))
+        given = tuple(layer.contrast_limits) if isinstance(layer, Image) else None
+        return _Bound(view, layer, data, given)
 
     def _update_planes(self, bound: _Bound, view: LayerView) -> None:
         layer, data = bound.layer, view.data
@@ -301,6 +292,12 @@ class LayerBinding:
             for what in ("scale", "translate"):
                 if tuple(getattr(layer, what)) != moved[what]:
                     setattr(layer, what, moved[what])
+
+    def _show_tracks(self) -> None:
+        """Show the tracks that belong to where the sliders stand: napari does not slice them."""
+        for bound in self._bound.values():
+            if isinstance(bound.data, GeometryLayer) and bound.data.follow_sliders():
+                bound.layer = bound.data.layer
 
     def _axes_of(self, view: LayerView) -> Iterator[tuple[int, str]]:
         """Return the viewer's axis for each axis of a view: they end together."""

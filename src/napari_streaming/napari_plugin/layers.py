@@ -1,12 +1,11 @@
-"""The napari layer of each kind that shows a streamed layer, as it is at first."""
+"""The napari layer that shows planes, as it is at first; and where any layer lies."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-import pandas as pd
-from napari.layers import Image, Labels, Layer, Points
+from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import ensure_colormap
 
 from napari_streaming.receive.layer_view import LayerView, Transform
@@ -15,24 +14,17 @@ __all__ = ["geometry", "limits_of", "make_layer"]
 
 logger = logging.getLogger(__name__)
 
+# Along an axis of this scale position 0 is half a pixel away from every slider's position: what
+# lies there is shown at all of them.
+_EVERYWHERE = 1e9
+
 
 def make_layer(view: LayerView, data: Any) -> Layer:
-    """Return a layer for what has come so far."""
+    """Return a layer of images or labels for what has come so far."""
     common = {"name": view.name, "metadata": {"stream": view.streamed.name}}
     common |= geometry(view)
-    if view.kind == "points":
-        points, columns = view.points()
-        layer: Layer = Points(
-            points,
-            features=pd.DataFrame(columns),
-            size=8,
-            face_color="transparent",
-            border_color="yellow",
-            border_width=0.15,
-            **common,
-        )
-    elif view.kind == "labels":
-        layer = Labels(data, **common)
+    if view.kind == "labels":
+        layer: Layer = Labels(data, **common)
         layer.editable = False
     else:
         layer = Image(
@@ -56,16 +48,19 @@ def geometry(view: LayerView, transform: Transform | None = None) -> dict[str, A
     transform : Transform, optional
         Of the plane on show; by default as declared.
     """
-    declare, stacked = view.declare, len(view.stack_axes)
+    declare, stacked = view.declare, view.stack_axes
     transform = transform or Transform(declare.scale, declare.translate)
-    own = len(declare.axes)
+    # One of the points' own axes that is a stack axis has positions now, without a scale.
+    own = [i for i, n in enumerate(declare.axes) if view.has_planes or n not in stacked]
     geometry: dict[str, Any] = {
         "axis_labels": view.axes,
-        "scale": (1.0,) * stacked + (transform.scale or (1.0,) * own),
-        "translate": (0.0,) * stacked + (transform.translate or (0.0,) * own),
+        "scale": tuple(_EVERYWHERE if name in view.unplaced else 1.0 for name in stacked)
+        + tuple(transform.scale[i] if transform.scale else 1.0 for i in own),
+        "translate": (0.0,) * len(stacked)
+        + tuple(transform.translate[i] if transform.translate else 0.0 for i in own),
     }
     if declare.units and _known_units(declare.units):
-        geometry["units"] = ("pixel",) * stacked + declare.units
+        geometry["units"] = ("pixel",) * len(stacked) + tuple(declare.units[i] for i in own)
     return geometry
 
 

@@ -13,12 +13,17 @@ from numpy.typing import ArrayLike
 
 from napari_streaming.errors import DataError
 from napari_streaming.publish.staging import clean_name, to_array
-from napari_streaming.wire.messages import FEATURE_PREFIX, Declare, LayerKind, QualityOfService
+from napari_streaming.wire.messages import Declare, LayerKind, QualityOfService
 
-__all__ = ["LayerSpec", "Part", "image_spec", "labels_spec", "points_spec"]
-
-_MAX_FEATURES = 256
-_WIDEST_TEXT = 9999 * 4
+__all__ = [
+    "LayerSpec",
+    "Part",
+    "checked_axes",
+    "checked_qos",
+    "dtype_name",
+    "image_spec",
+    "labels_spec",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +182,13 @@ def _image_spec(
     ndim = len(shape) - 1 if rgb else len(shape)
     return LayerSpec(
         kind="image",
-        dtype=_dtype(dtype),
+        dtype=dtype_name(dtype),
         shape=_plane_shape(shape, ndim),
         rgb=rgb,
         colormap=clean_name(colormap) if colormap else "",
         contrast_limits=limits,
-        qos=_qos(qos),
-        **_geometry(ndim, axes, scale, translate, units),
+        qos=checked_qos(qos),
+        **checked_axes(ndim, axes, scale, translate, units),
     )
 
 
@@ -206,78 +211,22 @@ def labels_spec(
     shape = part.whole(array.shape)
     return LayerSpec(
         kind="labels",
-        dtype=_dtype(array.dtype),
+        dtype=dtype_name(array.dtype),
         shape=_plane_shape(shape, len(shape)),
-        qos=_qos(qos),
-        **_geometry(len(shape), axes, scale, translate, units),
+        qos=checked_qos(qos),
+        **checked_axes(len(shape), axes, scale, translate, units),
     ), array
 
 
-def points_spec(
-    coordinates: ArrayLike,
-    features: Mapping[str, ArrayLike],
-    *,
-    axes: Sequence[str] | None,
-    scale: Sequence[float],
-    translate: Sequence[float],
-    units: str | Sequence[str],
-    qos: QualityOfService,
-) -> tuple[LayerSpec, dict[str, np.ndarray]]:
-    """Return the spec and the arrays of points; parameters as in ``Publisher.points``."""
-    array = to_array("points", coordinates)
-    if array.size == 0 and array.ndim < 2:
-        array = np.empty((0, len(axes) if axes else 2))
-    if array.ndim != 2 or not 2 <= array.shape[1] <= 16:
-        raise DataError(f"points of shape {array.shape}: use (n, d), a row for each point")
-    array = array.astype(np.float64, copy=False)
-    arrays = {"data": array}
-    for name, column in features.items():
-        values = to_array(f"feature {name!r}", column, kinds="biufU")
-        if values.shape != (len(array),):
-            raise DataError(
-                f"feature {name!r} of shape {values.shape} for {len(array)} points: "
-                "one value for each point is needed"
-            )
-        if values.dtype.itemsize > _WIDEST_TEXT:
-            raise DataError(f"feature {name!r}: a text is too long, cut it to 9999 characters")
-        key = FEATURE_PREFIX + _feature_name(name)
-        if key in arrays:
-            raise DataError(f"feature {name!r}: another one has the same name once it is sent")
-        arrays[key] = values
-    if len(features) > _MAX_FEATURES:
-        raise DataError(f"{len(features)} features, at most {_MAX_FEATURES} are possible")
-    spec = LayerSpec(
-        kind="points",
-        dtype=_dtype(array.dtype),
-        shape=(array.shape[1],),
-        qos=_qos(qos),
-        # A column of strings is as wide as its longest value: no part of the structure.
-        features={
-            name.removeprefix(FEATURE_PREFIX): "U"
-            if values.dtype.kind == "U"
-            else _dtype(values.dtype)
-            for name, values in arrays.items()
-            if name != "data"
-        },
-        **_geometry(array.shape[1], axes, scale, translate, units),
-    )
-    return spec, arrays
-
-
-def _feature_name(name: str) -> str:
-    clean = clean_name(name)
-    if len(FEATURE_PREFIX + clean) > 256:
-        raise DataError(f"feature name {clean!r} is too long")
-    return clean
-
-
-def _qos(qos: QualityOfService) -> QualityOfService:
+def checked_qos(qos: QualityOfService) -> QualityOfService:
+    """Return a quality of service, which must be one that there is."""
     if qos not in get_args(QualityOfService):
         raise DataError(f"qos={qos!r}: use one of {', '.join(get_args(QualityOfService))}")
     return qos
 
 
-def _dtype(dtype: np.dtype[Any]) -> str:
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """Return the name under which a dtype is sent."""
     return dtype.newbyteorder("<").str
 
 
@@ -289,7 +238,7 @@ def _plane_shape(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
     return shape
 
 
-def _geometry(
+def checked_axes(
     ndim: int,
     axes: Sequence[str] | None,
     scale: Sequence[float],

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from napari_streaming.errors import DataError
 from napari_streaming.publish.engine import Engine, PublisherStats
-from napari_streaming.publish.layers import Part, image_spec, labels_spec, points_spec
+from napari_streaming.publish.geometry_calls import GeometryCalls
+from napari_streaming.publish.layers import Part, image_spec, labels_spec
 from napari_streaming.publish.staging import (
     Lent,
     check_dtype,
@@ -34,7 +35,7 @@ from napari_streaming.wire.messages import Coordinate, Peer, QualityOfService, S
 __all__ = ["Publisher", "PublisherStats"]
 
 
-class Publisher:
+class Publisher(GeometryCalls):
     """Streams layers, metrics and status to viewers, and never waits for one.
 
     Every call copies its data into memory of the publisher's own and returns. When viewers
@@ -96,7 +97,7 @@ class Publisher:
             raise
         self._engine.close_at_exit(self._settings.close_timeout)
 
-    # ---- layers ----------------------------------------------------------------------
+    # ---- images and labels; GeometryCalls has the other layers ------------------------
 
     def image(
         self,
@@ -198,44 +199,6 @@ class Publisher:
             mask, axes=axes, scale=scale, translate=translate, units=units, qos=qos, part=part
         )
         self._engine.publish(name, spec, here, {"data": array}, **_extra(along, part))
-
-    def points(
-        self,
-        name: str,
-        coordinates: ArrayLike,
-        *,
-        at: Mapping[str, Any] | None = None,
-        features: Mapping[str, ArrayLike] | None = None,
-        axes: Sequence[str] | None = None,
-        scale: Sequence[float] = (),
-        translate: Sequence[float] = (),
-        units: str | Sequence[str] = (),
-        qos: QualityOfService = "latest",
-    ) -> None:
-        """Stream the points at some coordinates; they replace those that were there.
-
-        Parameters
-        ----------
-        name : str
-            The layer.
-        coordinates : array-like of number, shape (n, d)
-            In pixels, in the order of `axes` (by default the last `d` of ``z, y, x``).
-            `n` may be 0.
-        features : mapping of str to array-like, shape (n,), optional
-            A column of numbers or strings for each name.
-        at, axes, scale, translate, units, qos
-            As for :meth:`image`.
-
-        Raises
-        ------
-        DataError, ClosedError
-            As for :meth:`image`.
-        """
-        spec, arrays = points_spec(
-            coordinates, features or {}, axes=axes, scale=scale, translate=translate,
-            units=units, qos=qos,
-        )  # fmt: skip
-        self._engine.publish(name, spec, at, arrays)
 
     @contextlib.contextmanager
     def allocate(self, shape: Sequence[int], dtype: DTypeLike) -> Iterator[np.ndarray]:

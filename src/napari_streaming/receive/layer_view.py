@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from napari_streaming.receive.placement import Axis, Place, Placement
 from napari_streaming.receive.plane_stack import StackView
-from napari_streaming.wire.messages import Coordinate, Declare, LayerKind
+from napari_streaming.wire.messages import FEATURE_PREFIX, Coordinate, Declare, LayerKind
 
 if TYPE_CHECKING:
     from napari_streaming.receive.streamed_layer import StreamedLayer
@@ -77,6 +78,11 @@ class LayerView:
         return self.declare.kind
 
     @property
+    def has_planes(self) -> bool:
+        """Whether it is of images or labels: not of points and the like."""
+        return self.kind in ("image", "labels")
+
+    @property
     def received(self) -> int:
         """How many items were placed here."""
         with self.streamed.lock:
@@ -95,9 +101,31 @@ class LayerView:
             return tuple(axis.name for axis in self._stacked())
 
     @property
+    def unplaced(self) -> frozenset[str]:
+        """Names of the stack axes along which points and the like stand everywhere, at 0.
+
+        Tracks do not: they are asked for by coordinate.
+        """
+        if self.has_planes or self.kind == "tracks":
+            return frozenset()
+        return frozenset(self.stack_axes) - self.own_axes - set(self.declare.axes)
+
+    @contextlib.contextmanager
+    def held_still(self) -> Iterator[None]:
+        """Let nothing come meanwhile, so that all that is asked for is of one moment."""
+        with self.streamed.lock:
+            yield
+
+    @property
     def axes(self) -> tuple[str, ...]:
-        """Names of all axes of :attr:`data` (of a point's coordinates), from the slowest."""
-        return self.stack_axes + self.declare.axes
+        """Names of all axes of :attr:`data` (of a point's coordinates), from the slowest.
+
+        An axis of the points' own that is a stack axis, too, comes once, as that.
+        """
+        stacked = self.stack_axes
+        if self.has_planes:
+            return stacked + self.declare.axes
+        return stacked + tuple(name for name in self.declare.axes if name not in stacked)
 
     @property
     def coordinates(self) -> dict[str, list[Coordinate]]:
@@ -129,23 +157,50 @@ class LayerView:
             return {name: shared[name].index(latest[name]) for name in stacked}
 
     @property
-    def data(self) -> StackView | np.ndarray:
-        """The planes as a lazy array of fixed shape, or the points, shape (n, axes)."""
-        if self.kind == "points":
-            return self.points()[0]
-        with self.streamed.lock:
-            axes = [axis.view() for axis in self._stacked()]
-            return StackView(self.streamed.planes, axes, fixed=self.fixed)
+    def data(self) -> StackView | np.ndarray | list[np.ndarray] | tuple[np.ndarray, ...]:
+        """What a napari layer of its kind has as ``data``.
 
-    def points(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return :attr:`data` and :attr:`features` of points, both of the same moment."""
+        The planes of images and labels as a lazy array of fixed shape. Of points (n, axes),
+        of vectors (n, 2, axes), of tracks (n, 1 + axes): a track's number comes first. A list
+        of the vertices (v, axes) of each shape. Vertices, faces and values of a surface.
+        """
+        if self.has_planes:
+            with self.streamed.lock:
+                axes = [axis.view() for axis in self._stacked()]
+                return StackView(self.streamed.planes, axes, fixed=self.fixed)
+        joined = self.geometry()
+        if self.kind == "shapes":
+            return np.split(joined["data"], joined["offsets"][1:-1]) if len(joined["types"]) else []
+        if self.kind == "surface":
+            return joined["data"], joined["faces"], joined["values"]
+        return joined["data"]
+
+    def geometry(
+        self, fixed: Mapping[str, Coordinate | None] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return all points and the like as arrays like those of an Item, of one moment.
+
+        Parameters
+        ----------
+        fixed : mapping of str to Coordinate, optional
+            Only what belongs to these values of stack axes, along the other ones.
+
+        Returns
+        -------
+        dict of str to ndarray
+            See :meth:`GeometryStore.join`.
+        """
         with self.streamed.lock:
-            return self.streamed.point_sets.join(self._stacked(), self.fixed)
+            axes = [axis for axis in self._stacked() if axis.name not in (fixed or {})]
+            return self.streamed.sets.join(axes, self.fixed | dict(fixed or {}))
 
     @property
     def features(self) -> dict[str, np.ndarray]:
-        """The columns that belong to the points."""
-        return self.points()[1]
+        """The columns that belong to the points, shapes, vectors, or rows of tracks."""
+        if not self.declare.features:
+            return {}
+        joined = self.geometry()
+        return {name: joined[FEATURE_PREFIX + name] for name in self.declare.features}
 
     @property
     def contrast_limits(self) -> tuple[float, float] | None:
@@ -165,8 +220,12 @@ class LayerView:
         return self.streamed.seen.get(self.place) or Seen()
 
     def _stacked(self) -> list[Axis]:
-        """Return the stack axes. Only with the lock held."""
-        own = self.streamed.own - self.place.fixed.keys()
+        """Return the stack axes. Only with the lock held.
+
+        Points and the like may share one of the axes of their own.
+        """
+        shared = () if self.has_planes else self.declare.axes
+        own = (self.streamed.own - self.place.fixed.keys()).union(shared)
         return self.streamed.shared_axes.spanning(
             filter(self._placement.is_stacked, own), self._placement.is_stacked
         )

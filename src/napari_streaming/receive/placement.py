@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
+import numpy as np
+
 from napari_streaming.wire.messages import Coordinate
 
 __all__ = ["Axes", "Axis", "AxisView", "Fixed", "Mode", "Place", "Placement"]
@@ -88,6 +90,9 @@ class Placement:
 
 _EVERYWHERE = Place()
 
+_FAR = 1e9  # positions beyond the last value: no slider goes there
+_HUGE, _TINY = 1e300, np.finfo(float).tiny  # so that no difference of two is infinite, or none
+
 
 @dataclass(frozen=True, slots=True)
 class AxisView:
@@ -159,6 +164,24 @@ class Axis:
         if self._late:
             # Views share the list: it may grow, but what is in it must not move.
             self._values, self._late = sorted(self._values + self._late), []
+
+    def positions(self, numbers: np.ndarray) -> np.ndarray:
+        """Return where numbers stand: between the values, and beyond them as far apart.
+
+        Along an axis of names, which has no between, numbers are positions.
+        """
+        self._sort()
+        if self._positions is not None or not self._values:
+            return numbers
+        numbers, values = (
+            np.clip(n, -_HUGE, _HUGE) for n in (numbers, np.array(self._values, float))
+        )
+        steps = np.maximum(np.diff(values), _TINY) if len(values) > 1 else np.ones(1)
+        with np.errstate(over="ignore"):
+            before = np.clip((numbers - values[0]) / steps[0], -_FAR, 0)
+            behind = np.clip((numbers - values[-1]) / steps[-1], 0, _FAR)
+        positions: np.ndarray = np.interp(numbers, values, np.arange(len(values))) + before + behind
+        return positions
 
 
 class Axes:

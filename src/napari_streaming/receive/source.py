@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
-import math
+import contextlib
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from napari_streaming.errors import MalformedError, StateError, TransportError
 from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.catalog import Catalog
-from napari_streaming.receive.checks import contradiction, garbled, mismatch
-from napari_streaming.receive.layer_view import Transform
+from napari_streaming.receive.checks import contradiction
+from napari_streaming.receive.intake import OverwrittenError, UnusableError, place_item
 from napari_streaming.receive.streamed_layer import StreamedLayer
 from napari_streaming.transport.channel import Channel, Link
 from napari_streaming.transport.pool import AttachedSegment
 from napari_streaming.uri import StreamURL
-from napari_streaming.wire.codec import Buffer, as_array, nbytes, pack
+from napari_streaming.wire.codec import Buffer, nbytes, pack
 from napari_streaming.wire.flow import Receipts
 from napari_streaming.wire.flow import Sequence as Numbers
 from napari_streaming.wire.messages import (
-    FEATURE_PREFIX,
-    Array,
     Attached,
     Declare,
     End,
@@ -268,28 +263,18 @@ class Source:
             raise StateError(f"an item of stream {item.stream}, which was never declared")
         declare, layer = publisher.streams[item.stream]
         numbers = self._stream(link, item.stream).numbers
-        if item.preview and (item.append or item.sequence <= numbers.last):
+        if item.preview:
+            if not item.append and item.sequence > numbers.last:
+                self._show_preview(publisher, declare, layer, item, buffers)
             return
         if item.sequence <= numbers.last:
             numbers.accept(item.sequence)
             return
-        grew: bool | None = None
-        problem = mismatch(item, declare)
-        if not problem:
-            try:
-                grew = self._place(layer, declare, item, self._fetch(publisher, item, buffers))
-            except MemoryError as error:
-                problem = f"no memory left: {error}"
-            except _GarbledError as error:
-                problem = str(error)
-        if item.preview:
-            if grew is not None:
-                self._catalog.touch(layer, all_layers=grew)
-            return
-        numbers.accept(item.sequence, first_of_session=True)
-        if problem:
-            self._refuse(link, layer, item, problem[:1000])
-        elif grew is None:
+        try:
+            grew = place_item(item, buffers, publisher.segments, declare, layer, self._arena)
+        except UnusableError as error:
+            self._refuse(link, layer, item, str(error)[:1000])
+        except OverwrittenError:
             layer.counters.dropped(1, "overwritten before it was read")
         else:
             size = sum(nbytes(array) for array in item.arrays)
@@ -297,89 +282,26 @@ class Source:
             published = max(item.time - _offset(link), publisher.opened)
             layer.counters.arrived(size, published, received, time.time())
             self._catalog.touch(layer, all_layers=grew)
+        numbers.accept(item.sequence, first_of_session=True)
 
-    def _place(
+    def _show_preview(
         self,
-        layer: StreamedLayer,
+        publisher: _Publisher,
         declare: Declare,
+        layer: StreamedLayer,
         item: Item,
-        arrays: dict[str, list[np.ndarray]] | None,
-    ) -> bool | None:
-        """Put an item where it belongs.
-
-        Returns
-        -------
-        bool or None
-            Whether an axis grew; None: its data was overwritten before it was read.
-        """
-        if arrays is None:
-            return None
-        if layer.kind == "points":
-            sets = {name: array for name, (array,) in arrays.items()}
-            if problem := garbled(sets):
-                raise _GarbledError(problem)
-            columns = {name: sets[FEATURE_PREFIX + name] for name in declare.features}
-            return layer.put_points(item.at, sets["data"], columns)
-        transform: Transform | None = Transform(
-            item.scale or declare.scale, item.translate or declare.translate
-        )
-        if transform == Transform(layer.declare.scale, layer.declare.translate):
-            transform = None
-        grew = False
-        for plane, values in zip(
-            arrays["data"], itertools.product(*item.along.values()), strict=True
-        ):
-            at = item.at | dict(zip(item.along, values, strict=True))
-            if item.offset:
-                canvas = self._arena.allocate(declare.shape, plane.dtype)
-                plane = layer.patched(at, item.offset, plane, canvas)
-            grew |= layer.put_plane(at, plane, transform)
-        return grew
+        buffers: Sequence[Buffer],
+    ) -> None:
+        """Place an item ahead of its turn; what is wrong with it is said in its turn."""
+        with contextlib.suppress(UnusableError, OverwrittenError):
+            grew = place_item(item, buffers, publisher.segments, declare, layer, self._arena)
+            self._catalog.touch(layer, all_layers=grew)
 
     def _refuse(self, link: Link, layer: StreamedLayer, item: Item, problem: str) -> None:
         """Leave an item out, and say so to both sides."""
         layer.counters.refused()
         link.send(Problem("mismatch", f"{layer.name!r}, item {item.sequence}: {problem}"))
         self._catalog.say("error", f"{layer.name!r}: item {item.sequence} refused: {problem}")
-
-    def _fetch(
-        self, publisher: _Publisher, item: Item, buffers: Sequence[Buffer]
-    ) -> dict[str, list[np.ndarray]] | None:
-        """Copy an item's arrays into memory of our own, each plane into its own.
-
-        Returns
-        -------
-        dict of str to list of ndarray, or None
-            None: they were overwritten meanwhile.
-        """
-        inline = iter(buffers)
-        arrays: dict[str, list[np.ndarray]] = {}
-        for array in item.arrays:
-            lead, shape = array.shape[: len(item.along)], array.shape[len(item.along) :]
-            count = math.prod(lead)
-            mine = [self._arena.allocate(shape, np.dtype(array.dtype)) for _ in range(count)]
-            if array.block is None:
-                theirs = as_array(array, next(inline)).reshape((count, *shape))
-                for one, other in zip(mine, theirs, strict=True):
-                    np.copyto(one, other)
-            elif not self._copy(publisher, array, mine):
-                return None
-            arrays[array.name] = mine
-        return arrays
-
-    def _copy(self, publisher: _Publisher, array: Array, mine: list[np.ndarray]) -> bool:
-        assert array.block is not None
-        segment = publisher.segments.get(array.block.segment)
-        if segment is None:
-            raise StateError(f"a block of segment {array.block.segment}, which is not attached")
-        try:
-            return segment.copy(array.block, mine)
-        except TransportError as error:
-            raise MalformedError(str(error)) from None
-
-
-class _GarbledError(Exception):
-    """An array does not hold what it says."""
 
 
 def _offset(link: Link) -> float:

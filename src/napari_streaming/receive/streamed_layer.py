@@ -10,11 +10,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from napari_streaming.receive.counters import LayerCounters, LayerStats
+from napari_streaming.receive.geometry_store import GeometryStore
 from napari_streaming.receive.layer_view import At, LayerView, Seen, Transform
 from napari_streaming.receive.placement import Axes, Place, Placement
 from napari_streaming.receive.plane_memory import PlaneMemory
 from napari_streaming.receive.plane_stack import PlaneStack
-from napari_streaming.receive.point_store import PointStore
 from napari_streaming.wire.messages import Coordinate, Declare
 
 __all__ = ["StreamedLayer"]
@@ -35,7 +35,7 @@ class StreamedLayer(LayerView):
     shared_axes : Axes
         Of all layers.
     planes : PlaneStack
-    point_sets : PointStore
+    sets : GeometryStore
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class StreamedLayer(LayerView):
         self.own: set[str] = set()
         self.shared_axes = axes
         self.planes = PlaneStack(declare.shape, np.dtype(declare.dtype), memory)
-        self.point_sets = PointStore(len(declare.axes), tuple(declare.features))
+        self.sets = GeometryStore(declare)
         self._name, self._declare = name, declare
         self._shown_by = placement
         self._all = Seen()
@@ -115,7 +115,7 @@ class StreamedLayer(LayerView):
         """Sort what is here by a placement that has changed."""
         with self.lock:
             self.seen.clear()
-            for at in (*self.planes.coordinates(), *self.point_sets.coordinates()):
+            for at in (*self.planes.coordinates(), *self.sets.coordinates()):
                 self._see(at)
             if self._all.count:
                 place = self._shown_by.place(self._all.latest)
@@ -126,7 +126,7 @@ class StreamedLayer(LayerView):
         with self.lock:
             self._gone.add(place)
             self.planes.clear(place.owns)
-            self.point_sets.clear(place.owns)
+            self.sets.clear(place.owns)
 
     # ---- what comes ------------------------------------------------------------------
 
@@ -159,12 +159,17 @@ class StreamedLayer(LayerView):
                 self._range = min(low, limits[0]), max(high, limits[1])
             return self._placed(at)
 
-    def put_points(self, at: At, points: np.ndarray, features: dict[str, np.ndarray]) -> bool:
-        """Place a set of points; return whether an axis grew."""
+    def put_set(
+        self, at: At, arrays: dict[str, np.ndarray], *, key: str = "", append: bool = False
+    ) -> bool:
+        """Place a set of points or the like; return whether an axis grew.
+
+        Parameters as for :meth:`GeometryStore.put`.
+        """
         with self.lock:
             if self._is_gone(at):
                 return False
-            self.point_sets.put(at, points, features)
+            self.sets.put(at, arrays, key, append)
             return self._placed(at)
 
     def patched(
@@ -192,7 +197,7 @@ class StreamedLayer(LayerView):
         """Let go of all items; others may come."""
         with self.lock:
             self.planes.clear()
-            self.point_sets.clear()
+            self.sets.clear()
 
     def takes(self, declare: Declare, *, padded: bool) -> bool:
         """Whether a stream with this declaration belongs to this layer.
@@ -205,7 +210,7 @@ class StreamedLayer(LayerView):
         """
         ours = self.declare
         same = all(getattr(ours, f) == getattr(declare, f) for f in _STRUCTURE)
-        if self.kind not in ("image", "labels"):  # each plane has a transform of its own
+        if not self.has_planes:  # each plane has a transform of its own
             same = same and ours.scale == declare.scale and ours.translate == declare.translate
         elif padded and not ours.rgb:
             return same and len(ours.shape) == len(declare.shape)
@@ -213,7 +218,7 @@ class StreamedLayer(LayerView):
 
     def grow(self, declare: Declare) -> None:
         """Take in planes of another stream's shape."""
-        if self.kind in ("image", "labels"):
+        if self.has_planes:
             with self.lock:
                 self.planes.grow(declare.shape)
 

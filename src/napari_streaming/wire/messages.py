@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 __all__ = [
     "FEATURE_PREFIX",
+    "SHAPE_TYPES",
     "Ack",
     "Array",
     "Attached",
@@ -57,6 +58,14 @@ Coordinate = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float | Short
 Values = Annotated[tuple[Coordinate, ...], Meta(min_length=1, max_length=65536)]
 FEATURE_PREFIX = "features/"
 """Stands before a feature's name where it names an array of an item."""
+SHAPE_TYPES = {
+    "rectangle": (4, 4),
+    "ellipse": (4, 4),
+    "line": (2, 2),
+    "path": (2, 2**63 - 1),
+    "polygon": (3, 2**63 - 1),
+}
+"""The types of shapes in the order of their numbers, with the fewest and most vertices of each."""
 LayerKind = Literal["image", "labels", "points", "shapes", "tracks", "vectors", "surface"]
 QualityOfService = Literal["latest", "reliable"]
 StatusLevel = Literal["info", "warning", "error", "complete"]
