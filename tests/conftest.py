@@ -23,9 +23,10 @@ from napari_streaming.transport.channel import Channel
 from napari_streaming.transport.runtime import host_identity, new_token, runtime_folder
 from napari_streaming.uri import parse_url
 from napari_streaming.wire.flow import Receipts
-from napari_streaming.wire.messages import Attached, Item, Peer, Segment
+from napari_streaming.wire.messages import Attached, Item, Peer, Segment, Subscribe
 
 WAIT_S = 15
+SUBSCRIBE = Subscribe()
 
 
 @pytest.fixture(autouse=True)
@@ -56,8 +57,11 @@ def until():
 class Party:
     """One side of the protocol, scripted by a test; the handler of a channel of its own."""
 
-    def __init__(self, url: str, role: str, *, ack=True, attach=True, **about: Any) -> None:
+    def __init__(
+        self, url: str, role: str, *, ack=True, attach=True, subscribe=SUBSCRIBE, **about: Any
+    ) -> None:
         self.ack, self.attach = ack and role == "view", attach
+        self.subscribe = subscribe if role == "view" else None
         self.links, self.got, self.lost_because, self.refusals = [], [], [], []
         self.on_received: Callable[..., None] = lambda link, message: None
         self._receipts: dict[Any, Receipts] = {}
@@ -95,6 +99,8 @@ class Party:
     def opened(self, link: Any) -> None:
         self.links.append(link)
         self._receipts[link] = Receipts()
+        if self.subscribe is not None:
+            link.send(self.subscribe)
 
     def received(self, link: Any, message: Any, buffers: Any) -> None:
         self.got.append((message, [bytes(buffer) for buffer in buffers]))
@@ -156,11 +162,11 @@ def receiver() -> Iterator[Callable[..., Receiver]]:
 
 @pytest.fixture
 def publisher() -> Iterator[Callable[..., Publisher]]:
-    """Make publishers, with 16 MiB of memory by default."""
+    """Make publishers, with 16 MiB of memory and no history by default."""
     made: list[Publisher] = []
 
     def make(*urls: str, **settings: Any) -> Publisher:
-        settings = {"memory": 16 * 2**20, "close_timeout": 0.3} | settings
+        settings = {"memory": 16 * 2**20, "close_timeout": 0.3, "history": 0} | settings
         made.append(
             Publisher(*(urls or ("memory://test",)), settings=PublisherSettings(**settings))
         )

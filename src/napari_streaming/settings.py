@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 __all__ = ["PublisherSettings", "ReceiverSettings"]
 
 MIB = 1024 * 1024
+GIB = 1024 * MIB
 
 
 def _quarter_of_memory() -> int:
@@ -26,10 +27,23 @@ class PublisherSettings:
         recycled for ever; when full, the oldest waiting plane makes room for the newest.
     close_timeout : float
         Seconds that ``close()`` and the interpreter's exit may wait for viewers.
+    history : int
+        Bytes of the memory, half of it at most, that planes of a layer's past may take, for
+        viewers that come late. The last plane of each layer is kept in any case, and the
+        whole past of reliable streams. More is not dearer but slower: planes that the
+        processor's cache holds no more are copied at half the speed.
+    spool : int
+        Bytes on disk that planes of reliable streams may take when they fill half of the
+        memory: those that wait for viewers, and all others for those yet to come. 0: none.
+    spool_folder : str
+        Where on disk; empty: where the system has its temporary files. Nothing stays there.
     """
 
     memory: int = 512 * MIB
     close_timeout: float = 2.0
+    history: int = 16 * MIB
+    spool: int = 8 * GIB
+    spool_folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +60,12 @@ class ReceiverSettings:
     budget : int
         Bytes that the planes of all layers may take in memory, by default a quarter of
         what the machine has. The rest waits on disk, compressed, until it is looked at.
+    history : int, optional
+        How many of the last items of each layer are asked for of a publisher that was there
+        before us; at least one comes. None: all that it still has.
     """
 
     window: int = 128 * MIB
     warm: int = 256 * MIB
     budget: int = field(default_factory=_quarter_of_memory)
+    history: int | None = None

@@ -22,7 +22,8 @@ from napari_streaming.transport import runtime
 if {elsewhere}:
     import napari_streaming.publish.publisher as module
     module.host_identity = lambda: "another machine"  # so that planes go inline
-pub = ns.Publisher({url!r}, settings=ns.PublisherSettings(memory={memory}, close_timeout=0.3))
+settings = ns.PublisherSettings(memory={memory}, close_timeout=0.3, history=0)
+pub = ns.Publisher({url!r}, settings=settings)
 count, slowest, stop = 0, 0.0, threading.Event()
 def publish(n, pause=0.0):
     global count, slowest

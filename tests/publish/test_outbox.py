@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from types import SimpleNamespace
@@ -9,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_streaming.errors import StateError
+from napari_streaming.publish.history import History
 from napari_streaming.publish.outbox import Outbox
+from napari_streaming.publish.spool import Record, Spool
 from napari_streaming.publish.staging import Parcel, Staged
 from napari_streaming.transport.pool import Pool
 from napari_streaming.wire.messages import (
@@ -22,6 +25,7 @@ from napari_streaming.wire.messages import (
     Metric,
     Segment,
     Status,
+    Subscribe,
 )
 
 BIG = 100_000
@@ -52,55 +56,75 @@ class Link:
         return [message for message, _ in self.got if isinstance(message, kind)]
 
     def numbers(self, stream=0):
-        return [item.sequence for item in self.sent(Item) if item.stream == stream]
+        items = [item for item in self.sent(Item) if item.stream == stream]
+        return [item.sequence for item in items if not item.preview]
+
+    def previews(self):
+        return [(item.stream, item.sequence) for item in self.sent(Item) if item.preview]
 
 
 class Desk:
     """An outbox, and the publisher that fills it."""
 
-    def __init__(self, max_bytes=10 * BIG, memory=2**20):
+    def __init__(self, max_bytes=10 * BIG, memory=2**20, past=0):
         self.pool = Pool(memory)
+        self.spool = Spool(2**30)
+        self.history = History(memory // 2, past, self.spool)
         self.outbox = Outbox(max_bytes, lambda: None)
-        self.published, self.latest = {}, {}
+        self.published = {}
+        self.clock = itertools.count()
 
-    def parcel(self, stream=0, nbytes=BIG, *, in_pool=False):
+    def parcel(
+        self,
+        stream=0,
+        nbytes=BIG,
+        *,
+        in_pool=False,
+        on_disk=False,
+        reliable=False,
+        at=None,
+        **extra,
+    ):
         sequence = self.published[stream] = self.published.get(stream, -1) + 1
         slot = self.pool.allocate(nbytes) if in_pool else None
         if slot is not None:
+            slot.buffer()[:] = bytes([sequence % 256]) * nbytes
             slot.seal()
-        array = Staged("data", "|u1", (nbytes,), slot, b"" if slot else bytes(nbytes))
-        return Parcel(stream, sequence, 0.0, {}, (array,), nbytes, {})
+        record = self.spool.write(bytes([sequence % 256]) * nbytes) if on_disk else None
+        data = b"" if slot or record else bytes([sequence % 256]) * nbytes
+        array = Staged("data", "|u1", (nbytes,), slot, data, record)
+        now = float(next(self.clock))
+        return Parcel(stream, sequence, now, at or {}, (array,), nbytes, extra, reliable)
 
     def put(self, stream=0, nbytes=BIG, **options):
         parcel = self.parcel(stream, nbytes, **options)
+        self.history.keep(parcel)
         self.outbox.put(parcel)
-        before, self.latest[stream] = self.latest.get(stream), parcel
-        if before is not None:
-            before.release()
+        parcel.release()
         return parcel
 
-    def open(self, link, segment=NO_SEGMENT):
+    def open(self, link, segment=NO_SEGMENT, *, history=None, have=None):
         def declared():
             return [
                 Declare(stream=s, name=str(s), kind="image", dtype="|u1", shape=(1, 1), axes="yx")
                 for s in self.published
             ]
 
-        def latest():
-            return [parcel.retain() for parcel in self.latest.values()]
-
-        self.outbox.open(link, declared, latest, segment)
+        self.outbox.expect()
+        wish = Subscribe(history, have or {})
+        self.outbox.open(link, wish, declared, self.history.due, segment)
 
     def forget_latest(self):
-        for parcel in self.latest.values():
-            parcel.release()
-        self.latest.clear()
+        self.history.clear()
 
 
 @pytest.fixture
 def desk():
     made = Desk()
     yield made
+    made.history.clear()
+    made.outbox.close()
+    assert made.spool.in_use == 0
     made.pool.close()
 
 
@@ -110,10 +134,10 @@ def test_all_is_sent_in_order_after_its_declaration(desk):
         desk.put()
     desk.open(link)
     desk.outbox.send(link, 10 * BIG)
-    assert [type(message) for message in link.sent()] == [Declare, Item, Item, Item]
+    assert [type(message) for message in link.sent()] == [Declare, Item, Item, Item, Item]
     assert link.numbers() == [0, 1, 2]
     assert not desk.outbox.is_idle
-    desk.outbox.received(Ack(3, 1))
+    desk.outbox.received(Ack(4, 1))
     assert desk.outbox.is_idle and desk.outbox.tally.acknowledged == 3
 
 
@@ -143,10 +167,10 @@ def test_one_item_may_always_be_under_way(desk, window):
 
 def test_what_the_transport_does_not_take_stays(desk):
     link = Link()
-    link.room = 2
-    desk.put()
-    desk.put()
     desk.open(link)
+    link.room = 1
+    desk.put()
+    desk.put()
     desk.outbox.send(link, 10 * BIG)
     assert link.numbers() == [0]
     link.room = 9
@@ -192,7 +216,8 @@ def test_the_newest_wins_and_the_viewer_is_told(desk):
     desk.outbox.send(link, 100 * BIG)
     assert link.numbers() == list(range(15, 25))
     assert link.sent(Gap) == [Gap(0, 0, 14, 15, "newer data took its place")]
-    assert link.sent().index(link.sent(Gap)[0]) < link.sent().index(link.sent(Item)[0])
+    first = next(item for item in link.sent(Item) if not item.preview)
+    assert link.sent().index(link.sent(Gap)[0]) < link.sent().index(first)
     assert desk.outbox.tally.dropped == 15
 
 
@@ -316,7 +341,7 @@ def test_the_same_viewer_gets_nothing_twice(desk):
     desk.outbox.send(first, 10 * BIG)
     desk.outbox.received(Ack(1, 0))
     desk.outbox.suspend()
-    desk.open(second)
+    desk.open(second, have={0: 0})
     desk.outbox.send(second, 10 * BIG)
     assert not second.sent(Item)
 
@@ -342,6 +367,177 @@ def test_nothing_of_a_viewer_that_left_is_kept(desk):
     assert desk.outbox.is_idle and desk.outbox.queued_bytes == 0
     desk.forget_latest()
     assert desk.pool.in_use == 0
+
+
+# ---- reliable streams ------------------------------------------------------------------
+
+
+def test_nothing_reliable_is_given_up(desk):
+    link = Link()
+    for _ in range(30):
+        desk.put(0, reliable=True)
+        desk.put(1)
+    while desk.outbox.drop_superseded() or desk.outbox.drop_oldest():
+        pass
+    desk.open(link)
+    desk.outbox.send(link, 100 * BIG)
+    assert link.numbers(0) == list(range(30))
+    assert {gap.stream for gap in link.sent(Gap)} == {1}
+    assert desk.outbox.unsafe == 30
+    desk.outbox.received(Ack(len(link.sent(Item)), 0))
+    assert desk.outbox.unsafe == 0
+
+
+def test_what_is_live_goes_between_what_is_reliable(desk):
+    link = Link()
+    desk.open(link)
+    for _ in range(10):
+        desk.put(0, reliable=True)
+    for _ in range(3):
+        desk.put(1)
+    desk.outbox.send(link, 100 * BIG)
+    order = [item.stream for item in link.sent(Item)]
+    assert order[:7] in ([0, 1, 0, 1, 0, 1, 0], [1, 0, 1, 0, 1, 0, 0])
+    assert link.numbers(0) == list(range(10)) and link.numbers(1) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_what_is_on_disk_is_sent_from_there(desk, preview):
+    link = Link(is_local=True)
+    if not preview:
+        desk.open(link, desk.pool.segment)
+    for number in range(5):
+        desk.put(reliable=True, on_disk=number % 2 == 0, in_pool=number % 2 == 1)
+    if preview:
+        desk.open(link, desk.pool.segment)
+    desk.outbox.received(Attached(desk.pool.segment.segment, True))
+    desk.outbox.send(link, 100 * BIG)
+    assert link.numbers() == list(range(5)) and link.previews() == [(0, 4)] * preview
+    for message, buffers in link.got:
+        if isinstance(message, Item):
+            assert len(buffers) == (message.sequence % 2 == 0)
+            assert all(set(bytes(b)) == {message.sequence} for b in buffers)
+
+
+def test_what_comes_while_the_disk_is_read_does_not_mix_up(desk):
+    """The parcel that goes next is another one by the time that the first is read."""
+    link = Link()
+    desk.open(link)
+    desk.put(1)
+    desk.put(2, reliable=True)
+    read = Record.read
+
+    def read_slowly(self):
+        Record.read = read
+        desk.put(1)
+        return read(self)
+
+    Record.read = read_slowly
+    desk.put(0, reliable=True, on_disk=True)
+    desk.put(0, reliable=True, on_disk=True)
+    desk.outbox.send(link, 100 * BIG)
+    assert link.numbers(0) == [0, 1] and link.numbers(1) == [0, 1]
+    for message, buffers in link.got:
+        if isinstance(message, Item):
+            assert {bytes(b)[0] for b in buffers} == {message.sequence}
+
+
+def test_what_the_disk_lost_is_told(desk):
+    link = Link()
+    desk.open(link)
+    for _ in range(3):
+        desk.put(reliable=True, on_disk=True)
+    desk.history._reliable[1].arrays[0].record._file.file.truncate(BIG)
+    desk.outbox.send(link, 100 * BIG)
+    assert link.numbers() == [0] and sum(gap.count for gap in link.sent(Gap)) == 2
+    desk.outbox.received(Ack(1, len(link.sent(Gap))))
+    assert desk.outbox.is_idle and desk.outbox.tally.dropped == 2
+
+
+# ---- history ---------------------------------------------------------------------------
+
+
+def test_the_past_is_announced_by_its_last_item(desk):
+    link = Link()
+    desk.put(2)
+    for _ in range(3):
+        desk.put(0, reliable=True)
+        desk.put(1, append=True)
+    desk.open(link)
+    desk.outbox.send(link, 100 * BIG)
+    assert link.previews() == [(0, 2)], "not what is added, nor what comes at once anyway"
+    assert link.sent(Item)[0].preview
+    assert [link.numbers(stream) for stream in range(3)] == [[0, 1, 2], [0, 1, 2], [0]]
+    assert (desk.outbox.tally.sent, desk.outbox.tally.bytes) == (7, 8 * BIG)
+    desk.outbox.received(Ack(8, len(link.sent(Declare))))
+    assert desk.outbox.is_idle and desk.outbox.tally.acknowledged == 7
+
+
+def test_names_keep_the_order_in_which_they_come(desk):
+    link = Link()
+    for well in ("B", "A", "C"):
+        desk.put(at={"t": 0, "well": well})
+    desk.open(link)
+    desk.outbox.send(link, 100 * BIG)
+    assert link.previews() == [] and link.numbers() == [0, 1, 2]
+
+
+def test_previews_make_room_before_anything_else(desk):
+    for _ in range(2):
+        desk.put(in_pool=True)
+    desk.open(Link())
+    assert desk.outbox.drop_superseded(in_pool=True) and desk.outbox.tally.dropped == 0
+    assert desk.outbox.drop_superseded(in_pool=True) and desk.outbox.tally.dropped == 1
+
+
+def test_nothing_is_sent_before_the_viewer_said_what(desk):
+    link = Link()
+    desk.outbox.expect()
+    assert not desk.outbox.is_idle and desk.outbox.is_stuck
+    desk.put()
+    desk.outbox.put_message(Status("info", "x", 0.0))
+    desk.outbox.send(link, 100 * BIG)
+    assert not link.sent()
+    desk.outbox.suspend()
+    desk.outbox.drop_oldest()
+    assert not desk.outbox.is_idle, "the line waits"
+
+
+def test_what_is_kept_before_it_is_queued_is_sent_once(desk):
+    """A viewer opens in the middle of a call that publishes."""
+    link = Link()
+    parcel = desk.parcel()
+    desk.history.keep(parcel)
+    desk.open(link)
+    desk.outbox.put(parcel)
+    desk.outbox.send(link, 100 * BIG)
+    assert link.numbers() == [0]
+    parcel.release()
+
+
+def test_what_is_not_kept_any_more_is_told_to_a_viewer_that_comes_back(desk):
+    for _ in range(6):
+        desk.put()
+    desk.outbox = Outbox(10 * BIG, lambda: None)  # as a publisher that listens makes one
+    link = Link()
+    desk.open(link, have={0: 2, 7: 3})
+    desk.outbox.send(link, 100 * BIG)
+    assert link.numbers() == [5] and link.sent(Gap) == [Gap(0, 3, 4, 2, "it came too late")]
+    assert desk.outbox.tally.dropped == 2
+
+
+def test_what_a_viewer_has_is_not_sent_again_although_it_was_not_acknowledged(desk):
+    first, second = Link("a"), Link("a")
+    desk.open(first)
+    for _ in range(4):
+        desk.put(0)
+        desk.put(1, reliable=True)
+    desk.outbox.send(first, 100 * BIG)
+    desk.outbox.suspend()
+    desk.open(second, have={0: 1, 1: 2})
+    desk.outbox.send(second, 100 * BIG)
+    assert second.numbers(0) == [2, 3] and second.numbers(1) == [3]
+    assert not second.sent(Gap)
 
 
 # ---- shared memory ---------------------------------------------------------------------
@@ -392,7 +588,7 @@ def test_memory_is_kept_until_a_dead_connection_lets_go(desk, ends):
     for _ in range(3):
         desk.put(in_pool=True)
     desk.outbox.send(link, 10 * BIG)
-    deliveries = [delivery for _, delivery in (thing for thing, _ in desk.outbox._items._under_way)]
+    deliveries = [delivery for _, delivery, _ in desk.outbox._items]
     desk.forget_latest()
     getattr(desk.outbox, ends)()
     while desk.outbox.drop_oldest():
@@ -461,6 +657,8 @@ def test_every_item_arrives_once_or_is_told_as_missing(todo):
     def take_in():
         for message in link.sent()[take_in.seen :]:
             if isinstance(message, Item):
+                if message.preview:
+                    continue
                 numbers = arrived.setdefault(message.stream, [])
                 if not numbers or message.sequence > numbers[-1]:
                     numbers.append(message.sequence)
@@ -503,6 +701,81 @@ def test_every_item_arrives_once_or_is_told_as_missing(todo):
     desk.pool.close()
 
 
+reliable_steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.integers(0, 7)),
+        st.tuples(st.just("send"), st.integers(0, 6)),
+        st.tuples(st.just("ack"), st.integers(0, 4)),
+        st.tuples(st.just("room"), st.sampled_from([0, 1, 3, 1000])),
+        st.tuples(st.sampled_from(["come back", "come anew", "come to another box"]), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@given(reliable_steps)
+@settings(deadline=None, max_examples=300)
+def test_reliable_items_arrive_whatever_happens(todo):
+    """Viewers that come back, others in their place, and no room: all of it, in order, once."""
+    desk = Desk(max_bytes=3 * BIG, past=2 * BIG)
+    arrived: dict[int, list[int]] = {}
+    link, seen = Link("viewer 0"), 0
+    desk.open(link)
+
+    def take_in():
+        nonlocal seen
+        for message, buffers in link.got[seen:]:
+            if isinstance(message, Item) and not message.preview:
+                numbers = arrived.setdefault(message.stream, [])
+                assert not numbers or message.sequence > numbers[-1], "nothing comes twice"
+                assert set(bytes(buffers[0])) == {message.sequence}
+                numbers.append(message.sequence)
+        seen = len(link.got)
+
+    def acknowledge(count):
+        items = len(link.sent(Item))
+        desk.outbox.received(Ack(min(items, acked + count), len(link.got) - items))
+        return min(items, acked + count)
+
+    acked = 0
+    for step, value in todo:
+        if step == "put":
+            reliable = value % 4 < 2
+            desk.put(value % 4, reliable=reliable, in_pool=not reliable, on_disk=value < 2)
+        elif step == "send":
+            desk.outbox.send(link, value * BIG)
+            take_in()
+        elif step == "ack":
+            acked = acknowledge(value)
+        elif step == "room":
+            link.room = value
+        else:
+            run = link.peer.run
+            if step == "come anew":
+                arrived.clear()
+                run += "'"
+            if step == "come to another box":
+                desk.outbox.close()
+                desk.outbox = Outbox(3 * BIG, lambda: None)
+            else:
+                desk.outbox.suspend()
+            link, seen, acked = Link(run), 0, 0
+            desk.open(link, have={stream: numbers[-1] for stream, numbers in arrived.items()})
+    link.room = 10**9
+    while not desk.outbox.is_idle:
+        desk.outbox.send(link, 10**9)
+        take_in()
+        acked = acknowledge(10**9)
+    for stream, last in desk.published.items():
+        if stream < 2:
+            assert arrived[stream] == list(range(last + 1))
+        else:
+            assert arrived[stream][-1] == last
+    desk.history.clear()
+    assert desk.pool.in_use == 0 and desk.spool.in_use == 0 and desk.outbox.queued_bytes == 0
+    desk.pool.close()
+
+
 def test_a_producer_never_waits_for_a_queue_being_sent(desk):
     link = Link()
     slow = link.send
@@ -512,11 +785,11 @@ def test_a_producer_never_waits_for_a_queue_being_sent(desk):
         desk.put(nbytes=1)
     thread = threading.Thread(target=desk.outbox.send, args=(link, 10**9))
     thread.start()
-    slowest = 0.0
+    waited = []
     for _ in range(20):
-        start = time.perf_counter()
+        before = len(link.got)
         desk.put(nbytes=1)
-        slowest = max(slowest, time.perf_counter() - start)
+        waited.append(len(link.got) - before)
         time.sleep(0.002)
     thread.join()
-    assert slowest < 0.1
+    assert max(waited) < 10, "for one or two of 200, however busy the machine is"

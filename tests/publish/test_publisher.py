@@ -13,7 +13,7 @@ from napari_streaming.errors import AddressInUseError, ClosedError, DataError, U
 from napari_streaming.publish.publisher import Publisher
 from napari_streaming.receive.receiver import Receiver
 from napari_streaming.settings import PublisherSettings
-from napari_streaming.wire.messages import Ack, Declare, End, Gap, Item, Segment
+from napari_streaming.wire.messages import Ack, Declare, End, Gap, Item, Segment, Subscribe
 
 MIB = 2**20
 PLANE = np.arange(512 * 512, dtype=np.uint16).reshape(512, 512)  # half a MiB: in shared memory
@@ -523,6 +523,161 @@ def test_a_viewer_that_breaks_the_rules_is_not_fed_any_more_but_the_rest_is(
     until(lambda: good.messages(Item))
 
 
+# ---- history ---------------------------------------------------------------------------
+
+
+def numbers(viewer):
+    """Return the sequence numbers that a viewer was sent, previews aside."""
+    return [item.sequence for item in viewer.messages(Item) if not item.preview]
+
+
+@pytest.mark.parametrize("qos", ["latest", "reliable"])
+@pytest.mark.parametrize(("history", "expected"), [(None, 8), (3, 3), (1, 1), (0, 1), (99, 8)])
+def test_a_late_joiner_gets_the_history_that_it_asks_for(
+    party, publisher, until, qos, history, expected
+):
+    pub = publisher("memory://test?listen", history=8 * MIB)
+    for number in range(8):
+        pub.image("a", np.full_like(PLANE, number), at={"t": number}, qos=qos)
+    viewer = party("memory://test", "view", subscribe=Subscribe(history))
+    until(lambda: viewer.links)
+    pub.image("a", np.full_like(PLANE, 8), at={"t": 8}, qos=qos)
+    assert pub.flush(10)
+    assert numbers(viewer) == list(range(8 - expected, 9))
+    previews = [item.sequence for item in viewer.messages(Item) if item.preview]
+    assert len(previews) <= 1 and (not previews or viewer.messages(Item)[0].preview)
+    assert pub.stats().sent == expected + 1 and pub.stats().dropped == 0
+
+
+def test_history_is_kept_as_long_as_memory_is_free(receiver, publisher):
+    """Half of the pool at most, and whatever else is published comes first."""
+    pub = publisher("memory://test?listen", history=99 * MIB)
+    for number in range(100):
+        pub.image("a", np.full_like(PLANE, number), at={"t": number})
+    assert 7 * MIB < pub.stats().memory < 9 * MIB
+    rec = receiver("memory://test")
+    assert rec.wait_for("a", 10) and pub.flush(10)
+    steps = rec.layers["a"].coordinates["t"]
+    assert sorted(steps) == list(range(100 - len(steps), 100)) and 10 < len(steps) < 20
+    assert all((read(rec, "a", t=t) == t).all() for t in steps)
+    pub.image("big", np.zeros((1700, 2000), np.uint16))
+    late = receiver("memory://test")
+    assert late.wait_for("big", 10) and pub.flush(10)
+    assert late.layers["a"].coordinates["t"][-1] == 99 and pub.stats().dropped == 0
+
+
+@pytest.mark.parametrize("way", ["viewer listens", "publisher listens"])
+def test_a_viewer_that_comes_back_gets_what_it_has_not(party, publisher, until, way):
+    listens = {"viewer listens": ("?listen", ""), "publisher listens": ("", "?listen")}[way]
+    viewers_url, publishers_url = ("memory://test" + listen for listen in listens)
+    pub = publisher(publishers_url)
+    first = party(viewers_url, "view", run="the same", ack=False)
+    for number in range(6):
+        pub.points("a", [[number, 0]], qos="reliable")
+    until(lambda: len(numbers(first)) == 6)
+    first.close()
+    pub.points("a", [[6, 0]], qos="reliable")
+    second = party(viewers_url, "view", run="the same", subscribe=Subscribe(None, {0: 3}))
+    until(lambda: second.links)
+    assert pub.flush(10)
+    assert numbers(second) == [4, 5, 6]
+    assert not second.messages(Gap) and pub.stats().dropped == 0
+
+
+def test_a_connection_that_breaks_costs_a_receiver_nothing(receiver, publisher, until):
+    """The same receiver, the same publisher: nothing twice, nothing lost."""
+    rec, pub = receiver(), publisher()
+    endpoint = pub._engine._sinks[0]._channel.endpoint
+    for number in range(300):
+        pub.points("a", [[number, 0]], at={"t": number}, qos="reliable")
+        pub.metric("m", number, number)
+        if number % 30 == 15:
+            until(lambda n=number: rec.layers and rec.layers["a"].stats().received > n - 10)
+            endpoint.reconnect(endpoint.url)
+    assert pub.flush(15)
+    assert len([line for line in rec.layers.log if "is gone" in line.text]) > 5
+    stats = rec.layers["a"].stats()
+    assert (stats.received, stats.dropped) == (300, 0)
+    assert rec.layers["a"].coordinates["t"] == list(range(300))
+    assert list(rec.layers.metrics["m"].values) == list(range(300))
+
+
+# ---- reliable streams ------------------------------------------------------------------
+
+
+def test_nothing_reliable_is_lost_while_nobody_is_there(receiver, publisher, until, tmp_path):
+    pub = publisher(memory=8 * PLANE.nbytes, spool_folder=str(tmp_path))
+    for number in range(50):
+        pub.image("a", np.full_like(PLANE, number), at={"t": number}, qos="reliable")
+    assert pub.stats().memory <= 4 * (PLANE.nbytes + 4096)
+    assert pub.stats().spool >= 46 * PLANE.nbytes
+    assert not list(tmp_path.iterdir())
+    for _ in range(2):
+        with receiver() as rec:
+            until(lambda rec=rec: rec.layers and rec.layers["a"].stats().received == 50)
+            assert all((read(rec, "a", t=t) == t).all() for t in range(50))
+            assert pub.flush(20)
+    assert pub.stats().dropped == 0
+    pub.close()
+    assert (pub.stats().memory, pub.stats().spool) == (0, 0)
+
+
+def test_what_is_live_has_room_whatever_is_reliable(receiver, publisher):
+    pub = publisher(memory=8 * PLANE.nbytes)
+    for number in range(50):
+        pub.image("a", PLANE, at={"t": number}, qos="reliable")
+        with pub.allocate(PLANE.shape, PLANE.dtype) as plane:
+            plane[:] = number
+            pub.image("lent", plane, at={"t": number}, qos="reliable")
+        pub.image("live", np.full_like(PLANE, number), at={"t": number})
+    rec = receiver()
+    assert pub.flush(20)
+    assert rec.layers["live"].stats().received >= 3
+    assert (read(rec, "live", t=49) == 49).all()
+    assert rec.layers["a"].stats().received == rec.layers["lent"].stats().received == 50
+    assert all((read(rec, "lent", t=t) == t).all() for t in range(50))
+
+
+def test_points_that_are_reliable_and_small_do_not_fill_the_memory(receiver, publisher):
+    pub = publisher(memory=2 * MIB)
+    for number in range(1000):
+        pub.points("p", [[number, 1]], features={"s": ["é"]}, at={"t": number}, qos="reliable")
+    assert pub.stats().spool > 0
+    rec = receiver()
+    assert pub.flush(20)
+    assert rec.layers["p"].stats().received == 1000
+    assert sorted(rec.layers["p"].data[:, 1]) == list(range(1000))
+
+
+@pytest.mark.parametrize("disk", [{"spool": 0}, {"spool": 4 * MIB}, {"spool_folder": "/dev/null"}])
+def test_without_room_the_newest_is_lost_and_that_is_said_once(
+    receiver, publisher, caplog, until, disk
+):
+    pub = publisher(memory=8 * PLANE.nbytes, **disk)
+    for number in range(30):
+        pub.image("a", PLANE, at={"t": number}, qos="reliable")
+    dropped = pub.stats().dropped
+    assert dropped == (18 if disk.get("spool") else 26)
+    assert len([r for r in caplog.records if "reliable streams are lost" in r.message]) == 1
+    rec = receiver()
+    assert pub.flush(10)
+    assert rec.layers["a"].coordinates["t"] == list(range(30 - dropped))
+    assert rec.layers["a"].stats().dropped == dropped
+    (line,) = [line for line in rec.layers.log if "reliable" in line.text]
+    assert line.level == "warning"
+    pub.image("a", PLANE, at={"t": 99}, qos="reliable")
+    assert pub.flush(10), "there is room again, where the oldest ones were"
+    assert rec.layers["a"].coordinates["t"][-1] == 99 and pub.stats().dropped == dropped
+
+
+def test_what_nobody_took_in_is_said_at_the_end(publisher, caplog):
+    pub = publisher()
+    for _ in range(3):
+        pub.image("a", PLANE, qos="reliable")
+    pub.close(0)
+    assert "3 items of reliable streams" in caplog.text
+
+
 # ---- threads ---------------------------------------------------------------------------
 
 
@@ -589,7 +744,7 @@ def test_close_sends_what_waits_and_the_end_comes_last(party, publisher, until):
         pub.image("a", PLANE)
     pub.close()
     until(lambda: viewer.messages(End))
-    assert len(viewer.messages(Item)) == 30
+    assert [item.sequence for item in viewer.messages(Item) if not item.preview] == list(range(30))
     assert isinstance([m for m, _ in viewer.got][-1], End)
 
 

@@ -26,6 +26,7 @@ from napari_streaming.wire.messages import (
     Problem,
     Segment,
     Status,
+    Subscribe,
 )
 
 PIXELS = np.arange(20, dtype="<u2").reshape(4, 5)
@@ -312,6 +313,89 @@ def test_a_gap_told_again_or_of_what_is_here_is_not_counted(receiver, party, unt
         settle(pub, until, 4 * (1 - attempt), 2)
         pub.close()
     assert rec.layers["a"].stats().dropped == dropped
+
+
+def test_what_was_said_and_comes_again_after_a_reconnect_is_shown_once(receiver, party, until):
+    rec = receiver()
+    said = [Metric("m", [1.0], [2.0], [3.0]), Status("info", "careful", 5.0)]
+    for attempt in range(3):
+        pub = party("memory://test", "publish", run="the same")
+        for message in (*said, *said[:attempt], Metric("m", [float(attempt)], [7.0], [9.0])):
+            pub.say(message)
+        settle(pub, until, 0, 3 + attempt)
+        pub.close()
+        until(lambda: not rec.sources[0].publishers)
+    lines = [line.text for line in rec.layers.log if line.text == "careful"]
+    assert list(rec.layers.metrics["m"].values) == [2, 7, 2, 7, 2, 7], "said again, they are news"
+    assert lines == ["careful", "careful"]
+
+
+# ---- history ---------------------------------------------------------------------------
+
+
+def test_a_viewer_says_at_once_what_it_wants(receiver, party, until):
+    for history in (None, 0, 7):
+        rec = receiver(f"memory://{history}?listen", history=history)
+        for attempt in range(2):
+            pub = party(f"memory://{history}", "publish", run="the same")
+            (wish,) = until(lambda pub=pub: pub.messages(Subscribe))
+            assert pub.got[0][0] == wish
+            assert wish == Subscribe(history, {0: 3} if attempt else {})
+            pub.say(IMAGE)
+            pub.say(POINTS)
+            pub.say(item(3), PIXELS.tobytes())
+            settle(pub, until, 1, 2)
+            pub.close()
+        other = party(f"memory://{history}", "publish", run="another")
+        assert until(lambda other=other: other.messages(Subscribe)) == [Subscribe(history)]
+        other.close()
+        assert rec.layers["a"].stats().received == 1
+
+
+def preview(sequence, **options):
+    message = item(sequence, **options)
+    return structs.replace(message, preview=True)
+
+
+def test_a_preview_is_shown_and_counts_for_nothing(pair, until):
+    rec, pub = pair
+    pub.say(IMAGE)
+    pub.say(preview(2, at={"t": 2}), (PIXELS + 2).tobytes())
+    settle(pub, until, 1, 1)
+    layer = rec.layers["a"]
+    np.testing.assert_array_equal(layer.data[0], PIXELS + 2)
+    assert (layer.stats().received, layer.stats().bytes) == (0, 0)
+    for number in range(3):
+        pub.say(item(number, at={"t": number}), (PIXELS + number).tobytes())
+    settle(pub, until, 4, 1)
+    assert sorted(layer.coordinates["t"]) == [0, 1, 2]
+    assert np.asarray(layer.data)[:, 0, 0].tolist() == layer.coordinates["t"]
+    stats = layer.stats()
+    assert (stats.received, stats.dropped, stats.refused) == (3, 0, 0)
+
+
+def test_a_preview_that_comes_late_does_not_replace_what_is_newer(pair, until):
+    rec, pub = pair
+    pub.say(IMAGE)
+    pub.say(item(5), PIXELS.tobytes())
+    for number in (4, 5):
+        pub.say(preview(number), (PIXELS * 0).tobytes())
+    pub.say(structs.replace(preview(6), append=True), (PIXELS * 0).tobytes())
+    settle(pub, until, 4, 1)
+    np.testing.assert_array_equal(rec.layers["a"].data, PIXELS)
+    assert rec.layers["a"].stats().received == 1
+
+
+def test_a_preview_that_cannot_be_used_is_refused_in_its_turn(pair, until):
+    rec, pub = pair
+    pub.say(IMAGE)
+    wrong = MISMATCHES[0]
+    pub.say(structs.replace(wrong, preview=True), *zeros(wrong))
+    settle(pub, until, 1, 1)
+    assert not pub.messages(Problem) and rec.layers["a"].stats().refused == 0
+    pub.say(wrong, *zeros(wrong))
+    settle(pub, until, 2, 1)
+    assert len(pub.messages(Problem)) == 1 and rec.layers["a"].stats().refused == 1
 
 
 # ---- how late, and what was lost --------------------------------------------------------

@@ -24,6 +24,7 @@ from napari_streaming.wire.messages import (
     Reject,
     Segment,
     Status,
+    Subscribe,
     Welcome,
 )
 from napari_streaming.wire.session import PING_INTERVAL, TRANSITIONS, Session, State
@@ -149,6 +150,8 @@ def test_before_the_handshake_only_the_handshake_is_allowed(listen, message):
 @pytest.mark.parametrize("listen", [True, False])
 def test_on_an_open_session_each_says_what_its_role_allows(listen, role, message):
     one = open_session(role, listen=listen)
+    if role == "publish" and not isinstance(message, Subscribe):
+        assert one.receive(Subscribe(), 1.0) == Subscribe()
     for_us = FOR_VIEWERS if role == "view" else FOR_PUBLISHERS
     if type(message) in for_us:
         assert one.receive(message, 1.0) is message
@@ -164,6 +167,25 @@ def test_on_an_open_session_each_says_what_its_role_allows(listen, role, message
         with pytest.raises(StateError, match=type(message).__name__):
             one.receive(message, 1.0)
         assert (one.state, said(one)) == (State.CLOSED, ["Reject"])
+
+
+@pytest.mark.parametrize("before", [[], [Ping(1.0), Pong(0.5, 1.0)]])
+@pytest.mark.parametrize("message", [Ack(0, 0), Attached("00", True), Problem("x", "y")])
+def test_a_viewer_says_first_what_it_wants(before, message):
+    one = open_session("publish", listen=True)
+    for other in before:
+        one.receive(other, 1.0)
+    with pytest.raises(StateError, match="Subscribe first"):
+        one.receive(message, 1.0)
+    assert one.state is State.CLOSED
+
+
+def test_a_viewer_says_once_what_it_wants():
+    one = open_session("publish", listen=True)
+    for message in (Subscribe(3), Ping(1.0), Ack(0, 0)):
+        one.receive(message, 1.0)
+    with pytest.raises(StateError, match="and once"):
+        one.receive(Subscribe(3), 1.0)
 
 
 def test_the_table_has_no_other_transitions():

@@ -7,16 +7,18 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from napari_streaming.errors import ClosedError, DataError
+from napari_streaming.publish.history import History
 from napari_streaming.publish.layers import LayerSpec
 from napari_streaming.publish.outbox import Outbox
 from napari_streaming.publish.sink import Sink, SinkStats
+from napari_streaming.publish.spool import Spool
 from napari_streaming.publish.staging import (
     INLINE,
     Lent,
@@ -24,11 +26,13 @@ from napari_streaming.publish.staging import (
     Staged,
     clean_coordinates,
     clean_name,
+    clean_text,
     stage,
 )
+from napari_streaming.settings import PublisherSettings
 from napari_streaming.transport.pool import Pool, Slot
 from napari_streaming.uri import StreamURL
-from napari_streaming.wire.messages import Declare, End, Message, Peer
+from napari_streaming.wire.messages import Declare, End, Message, Peer, Status, Subscribe
 
 __all__ = ["Engine", "PublisherStats"]
 
@@ -46,7 +50,10 @@ class PublisherStats:
     sent, dropped, bytes : int
         Summed over all sinks: items sent, items given up, bytes sent.
     memory : int
-        Bytes that planes take now while they wait.
+        Bytes of memory that planes take now: those that wait, and those that are kept for
+        viewers yet to come.
+    spool : int
+        Bytes on disk, likewise.
     sinks : tuple of SinkStats
         For each URL.
     """
@@ -56,6 +63,7 @@ class PublisherStats:
     dropped: int
     bytes: int
     memory: int
+    spool: int
     sinks: tuple[SinkStats, ...]
 
 
@@ -66,7 +74,6 @@ class _Stream:
     spec: LayerSpec
     declare: Declare
     published: int = 0
-    latest: Parcel | None = None
 
 
 @dataclass(slots=True)
@@ -83,19 +90,21 @@ class Engine:
 
     Parameters
     ----------
-    memory : int
-        Bytes that planes may take while they wait.
+    settings : PublisherSettings
     """
 
-    def __init__(self, memory: int) -> None:
-        self._memory = memory
+    def __init__(self, settings: PublisherSettings) -> None:
+        self._memory = settings.memory
         self._process = os.getpid()
         self._closed = False
         self._publishing = threading.Lock()
         self._streams = _Streams()
-        self._kept_bytes = 0  # of the latest parcels
         self._lent: dict[int, Lent] = {}
-        self._pool = Pool(memory)
+        self._pool = Pool(settings.memory)
+        self._spool = Spool(settings.spool, settings.spool_folder)
+        half = settings.memory // 2
+        self._history = History(half, min(half, settings.history), self._spool)
+        self._is_loss_told = False
         self._progress = threading.Event()
         self._sinks: list[Sink] = []
         self.segment = self._pool.segment
@@ -171,28 +180,23 @@ class Engine:
             stream = self._stream(name, spec)
             if spec is not stream.spec and spec.transform != stream.spec.transform:
                 extra |= {"scale": spec.scale, "translate": spec.translate}
-            staged = self._stage(arrays)
+            reliable = spec.qos == "reliable"
+            staged = self._stage_safely(arrays, nbytes) if reliable else self._stage(arrays)
             sequence = stream.published
             stream.published += 1
             if staged is None:
                 for outbox in self.outboxes():
                     outbox.note_drop(stream.declare.stream, sequence)
                 return
-            parcel = Parcel(stream.declare.stream, sequence, now, where, staged, nbytes, extra)
+            parcel = Parcel(
+                stream.declare.stream, sequence, now, where, staged, nbytes, extra, reliable
+            )
+            # In this order, a viewer that opens just now gets it in one way or the other.
+            self._history.keep(parcel)
             for outbox in self.outboxes():
                 outbox.put(parcel)
+            parcel.release()
             self.wake()
-            self._keep(stream, parcel)
-
-    def _keep(self, stream: _Stream, parcel: Parcel) -> None:
-        """Keep the latest parcel of a stream for late joiners, in half of the memory."""
-        with self._streams.lock:
-            before, stream.latest = stream.latest, parcel
-            self._kept_bytes += parcel.nbytes - (before.nbytes if before else 0)
-        if before is not None:
-            before.release()
-        if self._kept_bytes > self.segment.size // 2:
-            self._forget_latest()
 
     def _stream(self, name: str, spec: LayerSpec) -> _Stream:
         """Return the stream of a layer, declared anew if its structure changed."""
@@ -207,11 +211,15 @@ class Engine:
         self.tell(stream.declare)
         return stream
 
-    def _stage(self, arrays: Mapping[str, np.ndarray]) -> tuple[Staged, ...] | None:
+    def _stage(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        make_slot: Callable[[int], Slot | None] | None = None,
+    ) -> tuple[Staged, ...] | None:
         """Copy arrays to where they wait; None if there is no room even so."""
         staged: list[Staged] = []
         for name, array in arrays.items():
-            one = stage(name, array, self.make_slot, self._lent)
+            one = stage(name, array, make_slot or self.make_slot, self._lent)
             if one is None:
                 for other in staged:
                     other.release()
@@ -219,33 +227,48 @@ class Engine:
             staged.append(one)
         return tuple(staged)
 
+    def _stage_safely(
+        self, arrays: Mapping[str, np.ndarray], nbytes: int
+    ) -> tuple[Staged, ...] | None:
+        """Copy arrays to where nothing displaces them; None if no disk has room either."""
+        staged = None
+        if self._history.admits(nbytes):
+            staged = self._stage(arrays, self._make_slot_gently)
+        if staged is not None:
+            return staged
+        try:
+            return self._history.stage_on_disk(arrays)
+        except OSError as error:
+            self._tell_loss(error)
+            return None
+
     def make_slot(self, nbytes: int) -> Slot | None:
         """Return a slot, giving up what is worth least until there is room."""
-        while (slot := self._pool.allocate(nbytes)) is None:
+        while (slot := self._make_slot_gently(nbytes)) is None:
             outboxes = sorted(self.outboxes(), key=lambda box: box.queued_bytes, reverse=True)
             if not (
                 any(outbox.drop_superseded(in_pool=True) for outbox in outboxes)
-                or self._forget_latest()
+                or self._history.forget_last()
                 or any(outbox.drop_oldest(in_pool=True) for outbox in outboxes)
             ):
                 return None
         return slot
 
-    def _forget_latest(self) -> bool:
-        """Let go of the oldest parcel that is only kept for viewers yet to come."""
-        with self._streams.lock:
-            kept = [
-                (stream.latest.time, index, stream.latest)
-                for index, stream in enumerate(self._streams.all)
-                if stream.latest and stream.latest.in_pool and stream.latest.is_idle
-            ]
-            if not kept:
-                return False
-            _, index, parcel = min(kept)
-            self._streams.all[index].latest = None
-            self._kept_bytes -= parcel.nbytes
-        parcel.release()
-        return True
+    def _make_slot_gently(self, nbytes: int) -> Slot | None:
+        """Return a slot, giving up nothing but history."""
+        while (slot := self._pool.allocate(nbytes)) is None:
+            if not self._history.forget_superseded():
+                return None
+        return slot
+
+    def _tell_loss(self, error: OSError) -> None:
+        """Say once that a reliable stream is none any more."""
+        if self._is_loss_told:
+            return
+        self._is_loss_told = True
+        text = f"items of reliable streams are lost while viewers are slow or away: {error}"
+        logger.warning(text)
+        self.tell(Status("warning", clean_text(text), time.time()))
 
     def tell(self, message: Message) -> None:
         """Queue a small message for every viewer."""
@@ -287,6 +310,7 @@ class Engine:
             dropped=sum(sink.tally.dropped for sink in sinks),
             bytes=sum(sink.tally.bytes for sink in sinks),
             memory=self._pool.in_use,
+            spool=self._spool.in_use,
             sinks=sinks,
         )
 
@@ -310,9 +334,12 @@ class Engine:
         for outbox in self.outboxes():
             outbox.put_last(End())
         self.wait_until_idle(max(0.0, deadline - time.monotonic()))
+        if unsafe := max((outbox.unsafe for outbox in self.outboxes()), default=0):
+            logger.warning("closed before a viewer took in %d items of reliable streams", unsafe)
         self._pool.close()  # first, so that a viewer which is late still reads what it was sent
         for sink in self._sinks:
             sink.close(max(0.1, deadline - time.monotonic()))
+        self._history.clear()
 
     def check_open(self) -> None:
         """Raise ClosedError if nothing can be published."""
@@ -337,10 +364,9 @@ class Engine:
         with self._streams.lock:
             return [stream.declare for stream in self._streams.all]
 
-    def latest_parcels(self) -> Iterable[Parcel]:
-        """Return the latest parcel of every stream, retained."""
-        with self._streams.lock:
-            return [stream.latest.retain() for stream in self._streams.all if stream.latest]
+    def due(self, subscribe: Subscribe, waiting: Sequence[Parcel]) -> list[Parcel]:
+        """Return what a viewer is to get, of what waits for it and of what is kept, retained."""
+        return self._history.due(subscribe, waiting)
 
     def window_share(self) -> int:
         """Return how many bytes one viewer may have under way: frozen ones pin them."""

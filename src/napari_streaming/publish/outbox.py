@@ -6,35 +6,37 @@ Small messages have a lane of their own, so that a large image never keeps a sta
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from napari_streaming.publish.lanes import Lanes
+from napari_streaming.publish.notes import MAX_QUEUED, Notes
 from napari_streaming.publish.staging import Parcel
 from napari_streaming.transport.base import Delivery
 from napari_streaming.transport.channel import Link
+from napari_streaming.wire.codec import Buffer
 from napari_streaming.wire.flow import Drops, SendWindow
 from napari_streaming.wire.messages import (
     Ack,
     Attached,
     Declare,
+    Gap,
     Item,
     Message,
-    Metric,
     Segment,
-    Status,
+    Subscribe,
 )
 
 __all__ = ["Outbox", "Tally"]
 
-_MESSAGES_UNDER_WAY = 1024
-_MAX_QUEUED = 65536
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of items: counts, and bytes that were sent."""
+    """What became of items, previews aside: counts, and bytes that were sent."""
 
     sent: int = 0
     acknowledged: int = 0
@@ -56,7 +58,8 @@ class Outbox:
     Parameters
     ----------
     max_bytes : int
-        The most that may wait; beyond it the oldest parcel is given up.
+        The most that may wait of streams that are not reliable; beyond it the oldest parcel
+        is given up.
     changed : callable
         Called without arguments when something was acknowledged or given up.
     """
@@ -65,83 +68,89 @@ class Outbox:
         self.tally = Tally()
         self.viewer = ""
         self._lock = threading.RLock()
+        # Locks are not fair: who holds this one is next, so that a producer waits for one
+        # item to be sent and not for a whole queue.
+        self._gate = threading.Lock()
         self._max_bytes = max_bytes
         self._changed = changed
-        self._messages: deque[Message] = deque()
-        self._last: Message | None = None
         self._is_closed = False
-        self._metrics: dict[str, tuple[list[float], list[float], list[float]]] = {}
-        self._parcels: deque[Parcel] = deque()
-        self._waiting: Counter[int] = Counter()  # parcels of each stream in there
-        self._queued_bytes = 0
+        self._is_open = self._is_expected = False
+        self._newest: dict[int, int] = {}  # number of each stream that ever came in here
+        self._lanes = Lanes()
+        self._unread: Parcel | None = None
+        self._read: tuple[Parcel, list[Buffer]] | None = None  # from disk
         self._drops: dict[int, Drops] = {}  # not told yet
-        self._items: SendWindow[tuple[Parcel, Delivery]] = SendWindow(0)
-        self._notes: SendWindow[Message] = SendWindow(_MESSAGES_UNDER_WAY)
+        self._items: SendWindow[tuple[Parcel, Delivery, bool]] = SendWindow(0)
+        self._notes = Notes()
         self._limbo: list[tuple[Delivery, Parcel]] = []
         self._shared: bool | None = False  # None: the viewer has not answered yet
 
     # ---- the producer's side ---------------------------------------------------------
 
     def put(self, parcel: Parcel) -> None:
-        """Queue a parcel, which the caller keeps its own hold of."""
-        with self._lock:
-            if self._is_closed:  # since the caller looked who is there
+        """Queue a parcel, which the caller keeps its own hold of; once, if asked again."""
+        with self._gate, self._lock:
+            # Closed since the caller looked who is there, or given by `open` already.
+            if self._is_closed or parcel.sequence <= self._newest.get(parcel.stream, -1):
                 return
-            self._parcels.append(parcel.retain())
-            self._count(parcel, 1)
-            while self._queued_bytes > self._max_bytes or len(self._parcels) > _MAX_QUEUED:
+            self._newest[parcel.stream] = parcel.sequence
+            self._lanes.append(parcel.retain())
+            while self._lanes.nbytes > self._max_bytes or self._lanes.droppable > MAX_QUEUED:
                 if not self.drop_superseded():
                     self.drop_oldest()
 
     def put_message(self, message: Message) -> None:
         """Queue a small message; of too many status lines the oldest go."""
-        with self._lock:
-            if self._is_closed:
-                return
-            self._messages.append(message)
-            if len(self._messages) > _MAX_QUEUED:
-                oldest = next((m for m in self._messages if isinstance(m, Status)), None)
-                if oldest is not None:
-                    self._messages.remove(oldest)
+        with self._gate, self._lock:
+            if not self._is_closed:
+                self._notes.put(message)
 
     def put_last(self, message: Message) -> None:
         """Queue a message behind everything that waits now."""
-        with self._lock:
-            self._last = None if self._is_closed else message
+        with self._gate, self._lock:
+            if not self._is_closed:
+                self._notes.put_last(message)
 
     def put_metric(self, name: str, step: float, value: float, time: float) -> None:
         """Queue a value; those of one name travel together."""
-        with self._lock:
-            if self._is_closed:
-                return
-            columns = self._metrics.setdefault(name, ([], [], []))
-            for column, number in zip(columns, (step, value, time), strict=True):
-                column.append(number)
-                if len(column) > _MAX_QUEUED:
-                    del column[: _MAX_QUEUED // 2]
+        with self._gate, self._lock:
+            if not self._is_closed:
+                self._notes.put_metric(name, step, value, time)
 
     @property
     def queued_bytes(self) -> int:
         """Bytes of the parcels that wait."""
-        return self._queued_bytes
+        return self._lanes.nbytes + self._lanes.reliable_bytes
+
+    @property
+    def unsafe(self) -> int:
+        """How many items of reliable streams the viewer has not acknowledged."""
+        with self._lock:
+            under_way = sum(p.reliable and not preview for p, _, preview in self._items)
+            return self._lanes.reliable + under_way
 
     @property
     def is_idle(self) -> bool:
         """Whether the viewer has acknowledged everything."""
         with self._lock:
-            waiting = self._messages or self._metrics or self._parcels or self._last or self._drops
-            return not (waiting or len(self._items) or len(self._notes))
+            items = self._lanes or self._drops or len(self._items)
+            return not (items or self._is_expected) and self._notes.is_idle
 
     @property
     def is_stuck(self) -> bool:
         """Whether nothing can be sent before the viewer acknowledges something."""
         with self._lock:
-            if not self._parcels or self._messages or self._metrics:
+            if not self._is_open:
+                return True
+            following = self._lanes.next()
+            if following is None or self._notes:
                 return False
-            return not self._items.admits(self._parcels[0].nbytes)
+            return not self._items.admits(following[0].nbytes)
 
     def drop_superseded(self, *, in_pool: bool = False) -> bool:
-        """Give up the oldest parcel that a newer one of its stream waits behind.
+        """Give up a preview, or the oldest parcel that a newer one of its stream waits behind.
+
+        Reliable streams lose nothing.
 
         Parameters
         ----------
@@ -154,27 +163,21 @@ class Outbox:
             False if there is none.
         """
         with self._lock:
-            return self._drop_first(lambda p: self._waiting[p.stream] > 1, in_pool)
+            return self._lanes.drop_previews() or self._dropped(
+                self._lanes.take_superseded(in_pool=in_pool)
+            )
 
     def drop_oldest(self, *, in_pool: bool = False) -> bool:
         """Give up the oldest parcel; parameters as for :meth:`drop_superseded`."""
         with self._lock:
-            return self._drop_first(lambda _: True, in_pool)
+            return self._dropped(self._lanes.take_oldest(in_pool=in_pool))
 
-    def _drop_first(self, chosen: Callable[[Parcel], bool], in_pool: bool) -> bool:
-        for index, parcel in enumerate(self._parcels):
-            if chosen(parcel) and (parcel.in_pool or not in_pool):
-                del self._parcels[index]
-                self._count(parcel, -1)
-                self.note_drop(parcel.stream, parcel.sequence)
-                parcel.release()
-                return True
-        return False
-
-    def _count(self, parcel: Parcel, change: int) -> None:
-        """Account for a parcel that comes into the queue, or leaves it."""
-        self._waiting[parcel.stream] += change
-        self._queued_bytes += change * parcel.nbytes
+    def _dropped(self, parcel: Parcel | None) -> bool:
+        if parcel is None:
+            return False
+        self.note_drop(parcel.stream, parcel.sequence)
+        parcel.release()
+        return True
 
     def note_drop(self, stream: int, sequence: int) -> None:
         """Note that an item of a stream will never be sent."""
@@ -185,47 +188,61 @@ class Outbox:
 
     # ---- the sink's side -------------------------------------------------------------
 
+    def expect(self) -> None:
+        """Note that a viewer is there, and will say what it wants."""
+        with self._lock:
+            self._is_expected = True
+
     def open(
         self,
         link: Link,
+        subscribe: Subscribe,
         declared: Callable[[], Iterable[Declare]],
-        latest: Callable[[], Iterable[Parcel]],
+        due: Callable[[Subscribe, Sequence[Parcel]], list[Parcel]],
         segment: Segment,
     ) -> None:
         """Start afresh with a link: what was under way before has not arrived.
 
-        A viewer that is new here also gets the latest parcel of each stream, which
-        `latest` returns retained. Both are asked with the queue held still, so that nothing
-        that is published meanwhile falls between.
+        What `due` makes of the viewer's wish and of what waits here takes the place of what
+        waits; it returns parcels retained. It and `declared` are asked with the queue held
+        still, so that nothing that is published meanwhile falls between.
         """
         with self._lock:
+            if self._is_closed:
+                return
             self._rewind()
+            parcels = self._lanes.replace(lambda waiting: due(subscribe, waiting))
+            self._newest |= {parcel.stream: parcel.sequence for parcel in parcels}
             if link.peer.run != self.viewer:
-                waiting = {id(parcel) for parcel in self._parcels}
-                for parcel in reversed(list(latest())):
-                    if id(parcel) in waiting:
-                        parcel.release()
-                    else:
-                        self._parcels.appendleft(parcel)
-                        self._count(parcel, 1)
+                self._tell_missing(subscribe, parcels)
             self.viewer = link.peer.run
-            self._messages.extendleft(reversed(list(declared())))
             can_share = link.is_local and bool(segment.address)
             self._shared = None if can_share else False
-            if can_share:
-                self._messages.appendleft(segment)
+            self._notes.put_first([*([segment] if can_share else []), *declared()])
+            self._is_open, self._is_expected = True, False
+
+    def _tell_missing(self, subscribe: Subscribe, parcels: Iterable[Parcel]) -> None:
+        """Tell a viewer that was elsewhere meanwhile what of that is not kept any more."""
+        seen = set()
+        for parcel in parcels:
+            first = subscribe.have.get(parcel.stream, parcel.sequence) + 1
+            if parcel.stream not in seen and first < parcel.sequence:
+                count = parcel.sequence - first
+                gap = Gap(parcel.stream, first, parcel.sequence - 1, count, "it came too late")
+                self._notes.put(gap)
+                self.tally.dropped += count
+            seen.add(parcel.stream)
 
     def close(self) -> None:
-        """Give up everything, for good."""
+        """Give up everything, for good; what is reliable is no loss, as the history has it."""
         with self._lock:
             self._is_closed = True
             self._rewind()
             while self.drop_oldest():
                 pass
-            self._messages.clear()
-            self._metrics.clear()
+            self._lanes.clear_reliable()
+            self._notes.clear()
             self._drops.clear()
-            self._last = None
 
     def suspend(self) -> None:
         """Take back what was under way: the link is gone."""
@@ -233,16 +250,18 @@ class Outbox:
             self._rewind()
 
     def _rewind(self) -> None:
-        again = [m for m in self._notes.clear() if not isinstance(m, Declare | Segment)]
-        self._notes = SendWindow(_MESSAGES_UNDER_WAY)
-        keep = [m for m in self._messages if not isinstance(m, Declare | Segment)]
-        self._messages = deque(again + keep)
-        for parcel, delivery in reversed(self._items.clear()):
+        self._notes.rewind()
+        for parcel, delivery, is_preview in reversed(self._items.clear()):
             if not delivery.done:
                 self._limbo.append((delivery, parcel.retain()))
-            self._parcels.appendleft(parcel)
-            self._count(parcel, 1)
+            if is_preview:
+                parcel.release()
+            else:
+                self._lanes.put_back(parcel)
+        self._lanes.drop_previews()
         self._items = SendWindow(0)
+        self._read = None
+        self._is_open = self._is_expected = False
 
     def received(self, message: Message) -> None:
         """Take in what the viewer said.
@@ -258,8 +277,8 @@ class Outbox:
                     self._shared = message.ok
             elif isinstance(message, Ack):
                 self._notes.acknowledge(message.messages)
-                for parcel, _ in self._items.acknowledge(message.items):
-                    self.tally.acknowledged += 1
+                for parcel, _, is_preview in self._items.acknowledge(message.items):
+                    self.tally.acknowledged += not is_preview
                     parcel.release()
         self._changed()
 
@@ -275,27 +294,29 @@ class Outbox:
         """
         with self._lock:
             self._items.limit = window
-        # The lock is free between any two, so that the producer never waits for a queue.
+        # The lock is free between any two, so that the producer never waits for a queue,
+        # nor for the disk.
         while self._send_next(link):
-            pass
+            if self._unread is not None:
+                self._read_from_disk(self._unread)
+            with self._gate:
+                pass
 
     def _send_next(self, link: Link) -> bool:
-        """Send one message or parcel if one may go now; return whether it went."""
+        """Send one message or parcel if one may go now; return whether there is more to do."""
         with self._lock:
-            if not self._messages:  # else they go on gathering, which is bounded
-                self._collect_metrics()
-            if self._messages:
-                return self._send_message(link, self._messages[0])
-            if self._parcels:
-                return self._send_parcel(link, self._parcels[0])
+            if not self._is_open:
+                return False
+            went = self._notes.send_next(link)
+            if went is not None:
+                return went
+            following = self._lanes.next()
+            if following is not None:
+                return self._send_parcel(link, *following)
             if self._drops:
                 self._tell_drops(next(iter(self._drops)))
                 return True
-            if self._last is None:
-                return False
-            self._messages.append(self._last)
-            self._last = None
-            return True
+            return self._notes.say_last()
 
     def leave_limbo(self) -> bool:
         """Let go of parcels that a dead connection was still reading; return whether all."""
@@ -312,41 +333,52 @@ class Outbox:
     def _tell_drops(self, stream: int) -> None:
         gap = self._drops.pop(stream).take(stream, "newer data took its place")
         assert gap is not None
-        self._messages.append(gap)
+        self._notes.put(gap)
 
-    def _collect_metrics(self) -> None:
-        for name, columns in self._metrics.items():
-            self._messages.append(Metric(name, *columns))
-        self._metrics.clear()
-
-    def _send_message(self, link: Link, message: Message) -> bool:
-        if not self._notes.admits(1) or link.send(message) is None:
-            return False
-        self._notes.sent(self._messages.popleft(), 1)
-        return True
-
-    def _send_parcel(self, link: Link, parcel: Parcel) -> bool:
+    def _send_parcel(self, link: Link, parcel: Parcel, is_preview: bool) -> bool:
         """Send one parcel, or first the gap before it; return whether there is more to do."""
-        waits_for_answer = self._shared is None and any(a.slot for a in parcel.arrays)
+        waits_for_answer = self._shared is None and parcel.in_pool
         if waits_for_answer or not self._items.admits(parcel.nbytes):
             return False
-        if parcel.stream in self._drops:
+        if parcel.stream in self._drops and not is_preview:
             self._tell_drops(parcel.stream)
+            return True
+        buffers = self._read[1] if self._read and self._read[0] is parcel else None
+        if parcel.is_on_disk and buffers is None:
+            self._unread = parcel.retain()
             return True
         shared = self._shared is True
         arrays = tuple(a.describe(shared=shared) for a in parcel.arrays)
-        buffers = [
-            a.slot.buffer() if a.slot else a.data
-            for a, described in zip(parcel.arrays, arrays, strict=True)
-            if described.block is None
-        ]
-        item = Item(parcel.stream, parcel.sequence, parcel.time, parcel.at, arrays, **parcel.extra)
+        if buffers is None:
+            both = zip(parcel.arrays, arrays, strict=True)
+            buffers = [array.buffer() for array, described in both if described.block is None]
+        extra = {**parcel.extra, "preview": True} if is_preview else parcel.extra
+        item = Item(parcel.stream, parcel.sequence, parcel.time, parcel.at, arrays, **extra)
         delivery = link.send(item, buffers)
         if delivery is None:
             return False
-        self._items.sent((parcel, delivery), parcel.nbytes)
-        self._parcels.popleft()
-        self._count(parcel, -1)
-        self.tally.sent += 1
+        self._read = None
+        self._lanes.take(parcel, preview=is_preview)
+        self._items.sent((parcel, delivery, is_preview), parcel.nbytes)
+        self.tally.sent += not is_preview
         self.tally.bytes += parcel.nbytes
         return True
+
+    def _read_from_disk(self, parcel: Parcel) -> None:
+        """Have the arrays of a parcel ready that is next; give it up if the disk lost them."""
+        self._unread = None
+        try:
+            buffers = [array.buffer() for array in parcel.arrays]
+        except OSError as error:
+            logger.warning("stream %d, item %d: %s", parcel.stream, parcel.sequence, error)
+            with self._lock:
+                following = self._lanes.next()
+                if following is not None and following[0] is parcel:
+                    self._lanes.take(parcel, preview=following[1])
+                    if not following[1]:
+                        self.note_drop(parcel.stream, parcel.sequence)
+                    parcel.release()
+        else:
+            with self._lock:
+                self._read = (parcel, buffers)
+        parcel.release()

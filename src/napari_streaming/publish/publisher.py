@@ -75,7 +75,7 @@ class Publisher(GeometryCalls):
     ) -> None:
         self._settings = settings or PublisherSettings()
         parsed = [parse_url(url) for url in urls]
-        self._engine = Engine(self._settings.memory)
+        self._engine = Engine(self._settings)
         me = Peer(
             role="publish",
             program=program_name(name),

@@ -17,6 +17,7 @@ from napari_streaming.wire.messages import (
     Peer,
     Problem,
     Segment,
+    Subscribe,
 )
 
 __all__ = ["Sink", "SinkStats", "Source"]
@@ -58,8 +59,8 @@ class Source(Protocol):
     def declarations(self) -> Iterable[Declare]:
         """Return the declaration of every stream."""
 
-    def latest_parcels(self) -> Iterable[Parcel]:
-        """Return the latest parcel of every stream, retained."""
+    def due(self, subscribe: Subscribe, waiting: Sequence[Parcel]) -> list[Parcel]:
+        """Return what a viewer is to get, of what waits for it and of what is kept, retained."""
 
     def window_share(self) -> int:
         """Return how many bytes one viewer may have under way."""
@@ -75,7 +76,8 @@ class Sink:
     """Feeds the viewers behind one URL; the handler of its channel.
 
     A URL that is connected to has one outbox for good: what is published before a viewer
-    is there, or after it died, waits. A URL that listens has one for each viewer.
+    is there, or after it died, waits. A URL that listens has one for each viewer. Items are
+    sent to a viewer once it said which.
     """
 
     def __init__(self, url: StreamURL, me: Peer, source: Source) -> None:
@@ -137,20 +139,22 @@ class Sink:
     # ---- the channel's handler -------------------------------------------------------
 
     def opened(self, link: Link) -> None:
-        """Begin to feed a viewer."""
-        source = self._source
+        """Have an outbox for a viewer: what is published from now on must not miss it."""
         outbox = self._kept or self._make_outbox()
-        # Before it opens: what is published from now on must not miss it.
+        outbox.expect()
         self._outboxes = {**self._outboxes, link: outbox}
-        outbox.open(link, source.declarations, source.latest_parcels, source.segment)
         self._state = "connected"
-        source.changed()
+        self._source.changed()
 
     def received(self, link: Link, message: Message, buffers: Sequence[Buffer]) -> None:
-        """Take in an acknowledgement or a complaint."""
+        """Take in a wish, an acknowledgement or a complaint."""
+        source = self._source
         if isinstance(message, Problem):
             self._problems += 1
-            self._source.complain(f"{self.url.redacted()}: {message.text}")
+            source.complain(f"{self.url.redacted()}: {message.text}")
+        elif isinstance(message, Subscribe):
+            outbox = self._outboxes[link]
+            outbox.open(link, message, source.declarations, source.due, source.segment)
         else:
             self._outboxes[link].received(message)
 

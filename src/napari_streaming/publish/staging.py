@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from napari_streaming.errors import DataError
+from napari_streaming.publish.spool import Record, Spool
 from napari_streaming.transport.pool import Slot
-from napari_streaming.wire.codec import MAX_BUFFER
+from napari_streaming.wire.codec import MAX_BUFFER, Buffer
 from napari_streaming.wire.messages import Array, Coordinate
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "clean_text",
     "split_coordinates",
     "stage",
+    "stage_on_disk",
     "to_array",
 ]
 
@@ -34,28 +37,33 @@ INLINE = 32 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """One array of a parcel: in a slot of the pool, or as bytes."""
+    """One array of a parcel: in a slot of the pool, as bytes, or on disk."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     slot: Slot | None
     data: bytes = b""
-
-    def retain(self) -> None:
-        """Count one more user of its slot."""
-        if self.slot:
-            self.slot.retain()
+    record: Record | None = None
 
     def release(self) -> None:
-        """Count one user less of its slot."""
+        """Let go of its slot, or of its place on disk."""
         if self.slot:
             self.slot.release()
+        elif self.record:
+            self.record.release()
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether the only hold of its slot, if it has one, is the caller's."""
-        return self.slot is None or self.slot.users == 1
+    def buffer(self) -> Buffer:
+        """Return its bytes.
+
+        Raises
+        ------
+        OSError
+            It is on disk, which does not give it back.
+        """
+        if self.slot:
+            return self.slot.buffer()
+        return self.record.read() if self.record else self.data
 
     def describe(self, *, shared: bool) -> Array:
         """Return its description for a viewer that shares our memory, or does not."""
@@ -63,10 +71,11 @@ class Staged:
         return Array(self.name, self.dtype, self.shape, block)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Parcel:
     """An item that waits for viewers: what is common to all of them.
 
+    Counted by those who hold it; the last one that lets go frees what its arrays take.
     `extra` holds the fields of the Item that few items have.
     """
 
@@ -77,6 +86,9 @@ class Parcel:
     arrays: tuple[Staged, ...]
     nbytes: int
     extra: Mapping[str, Any]
+    reliable: bool = False
+    _users: int = field(default=1, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @property
     def in_pool(self) -> bool:
@@ -84,20 +96,50 @@ class Parcel:
         return any(array.slot for array in self.arrays)
 
     @property
+    def is_on_disk(self) -> bool:
+        """Whether its arrays wait on disk."""
+        return self.arrays[0].record is not None
+
+    @property
     def is_idle(self) -> bool:
         """Whether the only hold of it is the caller's."""
-        return all(array.is_idle for array in self.arrays)
+        return self._users == 1
 
     def retain(self) -> Parcel:
-        """Count one more user of its slots; return the same parcel."""
-        for array in self.arrays:
-            array.retain()
+        """Count one more user; return the same parcel."""
+        with self._lock:
+            self._users += 1
         return self
 
     def release(self) -> None:
-        """Count one user less of its slots."""
+        """Count one user less."""
+        with self._lock:
+            self._users -= 1
+            last = self._users == 0
+        if last:
+            for array in self.arrays:
+                array.release()
+
+    def move_to(self, spool: Spool) -> None:
+        """Move its arrays to disk; only while nobody else can get hold of it.
+
+        Raises
+        ------
+        OSError
+            The disk does not take them; they stay where they are.
+        """
+        moved: list[Staged] = []
+        try:
+            for array in self.arrays:
+                record = spool.write(array.buffer())
+                moved.append(Staged(array.name, array.dtype, array.shape, None, b"", record))
+        except OSError:
+            for one in moved:
+                one.release()
+            raise
         for array in self.arrays:
             array.release()
+        self.arrays = tuple(moved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +193,19 @@ def stage(
     np.copyto(slot.array(array.shape, dtype), array)
     slot.seal()
     return Staged(name, dtype.str, array.shape, slot)
+
+
+def stage_on_disk(name: str, array: np.ndarray, spool: Spool) -> Staged:
+    """Write an array to disk, where it waits; parameters as for :func:`stage`.
+
+    Raises
+    ------
+    OSError
+        The disk does not take it.
+    """
+    plain = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    data = plain.reshape(-1).view(np.uint8).data if plain.nbytes else b""
+    return Staged(name, plain.dtype.str, array.shape, None, b"", spool.write(data))
 
 
 def to_array(what: str, data: Any, kinds: str = "biuf") -> np.ndarray:

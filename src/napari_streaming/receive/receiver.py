@@ -88,7 +88,7 @@ class Receiver:
         """
         parsed = parse_url(url)
         self.shut(url)
-        source = Source(parsed, self._me, self.layers, self._arena)
+        source = Source(parsed, self._me, self.layers, self._arena, self._settings.history)
         self._sources[source.url.address] = source
         return source.url.shareable() if parsed.listen else url
 

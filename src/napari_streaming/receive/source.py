@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from napari_streaming.receive.streamed_layer import StreamedLayer
 from napari_streaming.transport.channel import Channel, Link
 from napari_streaming.transport.pool import AttachedSegment
 from napari_streaming.uri import StreamURL
-from napari_streaming.wire.codec import Buffer, nbytes
+from napari_streaming.wire.codec import Buffer, nbytes, pack
 from napari_streaming.wire.flow import Receipts
 from napari_streaming.wire.flow import Sequence as Numbers
 from napari_streaming.wire.messages import (
@@ -31,12 +32,15 @@ from napari_streaming.wire.messages import (
     Problem,
     Segment,
     Status,
+    Subscribe,
 )
 
 __all__ = ["Source", "SourceStats"]
 
 _ACK_AT_ONCE = 1024 * 1024
 _GAPS_KEPT = 4096
+_SAID_KEPT = 4096
+_MAX_HAVE = 65536  # streams that fit in a Subscribe
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,28 @@ class SourceStats:
 
 @dataclass(slots=True)
 class _Publisher:
-    """What a source knows of one link."""
+    """What a source knows of one link.
+
+    `said` marks the metrics and status lines that came last, `said_before` those of the
+    session before.
+    """
 
     opened: float = field(default_factory=time.time)
     receipts: Receipts = field(default_factory=Receipts)
     segments: dict[str, AttachedSegment] = field(default_factory=dict)
     streams: dict[int, tuple[Declare, StreamedLayer]] = field(default_factory=dict)
     ended: bool = False
+    said: deque[int] = field(default_factory=lambda: deque(maxlen=_SAID_KEPT))
+    said_before: set[int] = field(default_factory=set)
+
+    def repeats(self, message: Metric | Status) -> bool:
+        """Whether a message came in the session before: it was not acknowledged there."""
+        mark = hash(pack(message))
+        self.said.append(mark)
+        if mark not in self.said_before:
+            return False
+        self.said_before.remove(mark)
+        return True
 
 
 @dataclass(slots=True)
@@ -92,11 +111,14 @@ class Source:
         The address cannot be used.
     """
 
-    def __init__(self, url: StreamURL, me: Peer, catalog: Catalog, arena: Arena) -> None:
-        self._catalog, self._arena = catalog, arena
+    def __init__(
+        self, url: StreamURL, me: Peer, catalog: Catalog, arena: Arena, history: int | None
+    ) -> None:
+        self._catalog, self._arena, self._history = catalog, arena, history
         self._publishers: dict[Link, _Publisher] = {}
         # By run and stream: a publisher that reconnects sends again what it is unsure of.
         self._streams: dict[tuple[str, int], _Stream] = {}
+        self._said: dict[str, deque[int]] = {}  # by run, in its last session
         self._state = "listening" if url.listen else "waiting for a publisher"
         self._idle_state = self._state
         self._refused = 0
@@ -121,14 +143,21 @@ class Source:
     # ---- the channel's handler -------------------------------------------------------
 
     def opened(self, link: Link) -> None:
-        """Note a new publisher."""
-        self._publishers[link] = _Publisher()
-        self._catalog.run_began(link.peer.run)
+        """Note a new publisher, and say what is wanted of its past."""
+        run = link.peer.run
+        before = set(self._said.pop(run, ()))
+        for other, publisher in self._publishers.items():
+            if other.peer.run == run:  # its connection is dead, and we have yet to notice
+                before.update(publisher.said)
+        self._publishers[link] = _Publisher(said_before=before)
+        self._catalog.run_began(run)
+        link.send(Subscribe(self._history, self._have(run)))
         self._show_state()
 
     def lost(self, link: Link, reason: str) -> None:
         """Note that a publisher is gone; what it sent stays."""
         publisher = self._publishers.pop(link)
+        self._said[link.peer.run] = publisher.said
         self._catalog.run_ended(link.peer.run)
         if not publisher.ended:
             self._catalog.say("warning", f"{link.peer.program} is gone: {reason}")
@@ -166,9 +195,11 @@ class Source:
         elif isinstance(message, Segment):
             link.send(self._attach(publisher, message))
         elif isinstance(message, Metric):
-            self._catalog.add_metric(message)
+            if not publisher.repeats(message):
+                self._catalog.add_metric(message)
         elif isinstance(message, Status):
-            self._catalog.add_status(message, _offset(link))
+            if not publisher.repeats(message):
+                self._catalog.add_status(message, _offset(link))
         elif isinstance(message, Gap):
             self._take_gap(link, publisher, message)
         elif isinstance(message, Problem):
@@ -176,6 +207,15 @@ class Source:
         elif isinstance(message, End):
             publisher.ended = True
             self._catalog.say("complete", f"{link.peer.program} has ended")
+
+    def _have(self, run: str) -> dict[int, int]:
+        """Return the highest number that is here of each stream of a publisher's run."""
+        have = [
+            (stream, known.numbers.last)
+            for (of_run, stream), known in self._streams.items()
+            if of_run == run and known.numbers.last >= 0
+        ]
+        return dict(have[-_MAX_HAVE:])
 
     def _show_state(self) -> None:
         names = ", ".join(link.peer.program for link in self._publishers)
@@ -223,6 +263,10 @@ class Source:
             raise StateError(f"an item of stream {item.stream}, which was never declared")
         declare, layer = publisher.streams[item.stream]
         numbers = self._stream(link, item.stream).numbers
+        if item.preview:
+            if not item.append and item.sequence > numbers.last:
+                self._show_preview(publisher, declare, layer, item, buffers)
+            return
         if item.sequence <= numbers.last:
             numbers.accept(item.sequence)
             return
@@ -239,6 +283,19 @@ class Source:
             layer.counters.arrived(size, published, received, time.time())
             self._catalog.touch(layer, all_layers=grew)
         numbers.accept(item.sequence, first_of_session=True)
+
+    def _show_preview(
+        self,
+        publisher: _Publisher,
+        declare: Declare,
+        layer: StreamedLayer,
+        item: Item,
+        buffers: Sequence[Buffer],
+    ) -> None:
+        """Place an item ahead of its turn; what is wrong with it is said in its turn."""
+        with contextlib.suppress(UnusableError, OverwrittenError):
+            grew = place_item(item, buffers, publisher.segments, declare, layer, self._arena)
+            self._catalog.touch(layer, all_layers=grew)
 
     def _refuse(self, link: Link, layer: StreamedLayer, item: Item, problem: str) -> None:
         """Leave an item out, and say so to both sides."""

@@ -219,6 +219,7 @@ class Channel:
             message_for_us = session.receive(message, time.time())
             if session.is_open and not was_open:
                 self._retry_after = _FIRST_RETRY
+                self._flush(key)  # before anything that the handler says
                 self._links[key] = Link(self, key, session)
                 self._handler.opened(self._links[key])
             if message_for_us is not None:

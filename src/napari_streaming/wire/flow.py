@@ -8,6 +8,7 @@ messages, so that a large image never keeps them waiting.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from napari_streaming.errors import StateError
@@ -36,6 +37,9 @@ class SendWindow(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._under_way)
+
+    def __iter__(self) -> Iterator[T]:
+        return (thing for thing, _ in self._under_way)
 
     def admits(self, size: int) -> bool:
         """Return whether something of this size may be sent now."""

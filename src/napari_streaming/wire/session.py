@@ -100,6 +100,7 @@ class Session:
         self.heard_at = now
         self._me, self._listen, self._token = me, listen, token
         self._pinged_at = now
+        self._subscribed = False
         self._outgoing: list[Message] = []
         if not listen:
             self._outgoing.append(Hello(me, token))
@@ -197,6 +198,10 @@ class Session:
                 self.round_trip = round_trip
                 self.clock_offset = message.now - (message.time + now) / 2
             return None
+        if self.peer.role == "view":
+            if isinstance(message, Subscribe) == self._subscribed:
+                raise StateError(f"{said}: a viewer says Subscribe first, and once")
+            self._subscribed = True
         return message
 
 
