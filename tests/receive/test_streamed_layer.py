@@ -252,3 +252,16 @@ def test_a_program_that_is_started_again(catalog, policy):
     assert (second is first) == (policy != "beside")
     assert len(first.planes) == (0 if policy == "replace" else 1)
     assert second.name == ("a [2]" if policy == "beside" else "a")
+
+
+def test_history_that_comes_after_a_preview_is_not_the_newest(catalog):
+    layer = catalog.declare(declare())
+    layer.put_plane({"t": 9}, plane(9), published=109.0)  # the preview
+    for t in range(10):
+        layer.put_plane({"t": t}, plane(t), published=100.0 + t)
+        assert layer.latest == {"t": t if t == 9 else len(layer.planes) - 1}
+        assert layer.views()[0].latest == layer.latest
+    catalog.set_mode("t", "latest")
+    assert values(layer.views()[0]) == 9
+    layer.put_plane({"t": 4}, plane(44), published=120.0)
+    assert values(layer.views()[0]) == 44

@@ -35,6 +35,7 @@ def place_item(
     declare: Declare,
     layer: StreamedLayer,
     arena: Arena,
+    published: float,
 ) -> bool:
     """Check an item, copy its arrays and place them.
 
@@ -51,6 +52,8 @@ def place_item(
         Where it belongs.
     arena : Arena
         Memory for planes.
+    published : float
+        When, in seconds of this side's clock.
 
     Returns
     -------
@@ -71,17 +74,22 @@ def place_item(
     try:
         arrays = _fetch(item, buffers, segments, arena)
         if layer.has_planes:
-            return _place_planes(item, arrays["data"], declare, layer, arena)
+            return _place_planes(item, arrays["data"], declare, layer, arena, published)
     except MemoryError as error:
         raise UnusableError(f"no memory left: {error}") from None
     sets = {name: array for name, (array,) in arrays.items()}
     if problem := garbled(sets, layer.kind):
         raise UnusableError(problem)
-    return layer.put_set(item.at, sets, key=item.key, append=item.append)
+    return layer.put_set(item.at, sets, key=item.key, append=item.append, published=published)
 
 
 def _place_planes(
-    item: Item, planes: list[np.ndarray], declare: Declare, layer: StreamedLayer, arena: Arena
+    item: Item,
+    planes: list[np.ndarray],
+    declare: Declare,
+    layer: StreamedLayer,
+    arena: Arena,
+    published: float,
 ) -> bool:
     here = Transform(item.scale or declare.scale, item.translate or declare.translate)
     moved = here != Transform(layer.declare.scale, layer.declare.translate)
@@ -92,7 +100,7 @@ def _place_planes(
         if item.offset:
             canvas = arena.allocate(declare.shape, plane.dtype)
             whole = layer.patched(at, item.offset, plane, canvas)
-        grew |= layer.put_plane(at, whole, here if moved else None)
+        grew |= layer.put_plane(at, whole, here if moved else None, published)
     return grew
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
@@ -31,10 +32,20 @@ class Transform:
 
 @dataclass(slots=True)
 class Seen:
-    """What came to a place: how many items, and the coordinates of the last one."""
+    """What came to a place: how many items, and when and where the newest one belongs.
+
+    The newest is the one that was published last: history comes after a preview of it.
+    """
 
     count: int = 0
     latest: At = field(default_factory=dict)
+    published: float = -math.inf
+
+    def note(self, at: At, published: float) -> None:
+        """Count an item."""
+        self.count += 1
+        if published >= self.published:
+            self.latest, self.published = at, published
 
 
 class LayerView:

@@ -263,15 +263,19 @@ class Source:
             raise StateError(f"an item of stream {item.stream}, which was never declared")
         declare, layer = publisher.streams[item.stream]
         numbers = self._stream(link, item.stream).numbers
+        sent = item.time - _offset(link)
+        intake = item, buffers, publisher.segments, declare, layer, self._arena, sent
         if item.preview:
             if not item.append and item.sequence > numbers.last:
-                self._show_preview(publisher, declare, layer, item, buffers)
+                # What is wrong with it is said in its turn.
+                with contextlib.suppress(UnusableError, OverwrittenError):
+                    self._catalog.touch(layer, all_layers=place_item(*intake))
             return
         if item.sequence <= numbers.last:
             numbers.accept(item.sequence)
             return
         try:
-            grew = place_item(item, buffers, publisher.segments, declare, layer, self._arena)
+            grew = place_item(*intake)
         except UnusableError as error:
             self._refuse(link, layer, item, str(error)[:1000])
         except OverwrittenError:
@@ -279,23 +283,10 @@ class Source:
         else:
             size = sum(nbytes(array) for array in item.arrays)
             # What was published before there was a connection did not wait for this viewer.
-            published = max(item.time - _offset(link), publisher.opened)
+            published = max(sent, publisher.opened)
             layer.counters.arrived(size, published, received, time.time())
             self._catalog.touch(layer, all_layers=grew)
         numbers.accept(item.sequence, first_of_session=True)
-
-    def _show_preview(
-        self,
-        publisher: _Publisher,
-        declare: Declare,
-        layer: StreamedLayer,
-        item: Item,
-        buffers: Sequence[Buffer],
-    ) -> None:
-        """Place an item ahead of its turn; what is wrong with it is said in its turn."""
-        with contextlib.suppress(UnusableError, OverwrittenError):
-            grew = place_item(item, buffers, publisher.segments, declare, layer, self._arena)
-            self._catalog.touch(layer, all_layers=grew)
 
     def _refuse(self, link: Link, layer: StreamedLayer, item: Item, problem: str) -> None:
         """Leave an item out, and say so to both sides."""

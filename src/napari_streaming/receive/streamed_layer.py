@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -119,7 +120,7 @@ class StreamedLayer(LayerView):
                 self._see(at)
             if self._all.count:
                 place = self._shown_by.place(self._all.latest)
-                self.seen.setdefault(place, Seen(1)).latest = self._all.latest
+                self.seen.setdefault(place, Seen(1)).note(self._all.latest, self._all.published)
 
     def discard(self, place: Place = Place()) -> None:  # noqa: B008  (it is frozen)
         """Let go of the items of a place, and of those to come."""
@@ -130,7 +131,13 @@ class StreamedLayer(LayerView):
 
     # ---- what comes ------------------------------------------------------------------
 
-    def put_plane(self, at: At, plane: np.ndarray, transform: Transform | None = None) -> bool:
+    def put_plane(
+        self,
+        at: At,
+        plane: np.ndarray,
+        transform: Transform | None = None,
+        published: float = math.inf,
+    ) -> bool:
         """Place a plane, which belongs to the layer from now on.
 
         Parameters
@@ -140,6 +147,8 @@ class StreamedLayer(LayerView):
             At most as large as the layer's planes.
         transform : Transform, optional
             Where its pixels lie, if not where those of all others do.
+        published : float
+            When, in seconds; by default now. The sliders follow the newest.
 
         Returns
         -------
@@ -157,20 +166,26 @@ class StreamedLayer(LayerView):
             if limits is not None:
                 low, high = self._range or limits
                 self._range = min(low, limits[0]), max(high, limits[1])
-            return self._placed(at)
+            return self._placed(at, published)
 
     def put_set(
-        self, at: At, arrays: dict[str, np.ndarray], *, key: str = "", append: bool = False
+        self,
+        at: At,
+        arrays: dict[str, np.ndarray],
+        *,
+        key: str = "",
+        append: bool = False,
+        published: float = math.inf,
     ) -> bool:
         """Place a set of points or the like; return whether an axis grew.
 
-        Parameters as for :meth:`GeometryStore.put`.
+        Parameters as for :meth:`GeometryStore.put` and :meth:`put_plane`.
         """
         with self.lock:
             if self._is_gone(at):
                 return False
             self.sets.put(at, arrays, key, append)
-            return self._placed(at)
+            return self._placed(at, published)
 
     def patched(
         self, at: At, offset: tuple[int, ...], part: np.ndarray, canvas: np.ndarray
@@ -245,18 +260,15 @@ class StreamedLayer(LayerView):
     def _is_gone(self, at: At) -> bool:
         return any(place.owns(at) for place in self._gone)
 
-    def _placed(self, at: At) -> bool:
+    def _placed(self, at: At, published: float) -> bool:
         """Note where the newest item is; return whether that made an axis grow."""
         self.own |= at.keys()
-        self._all.count += 1
-        self._all.latest = at
-        self._see(at)
+        self._all.note(at, published)
+        self._see(at, published)
         return self.shared_axes.add(at)
 
-    def _see(self, at: At) -> None:
-        seen = self.seen.setdefault(self._shown_by.place(at), Seen())
-        seen.count += 1
-        seen.latest = at
+    def _see(self, at: At, published: float = -math.inf) -> None:
+        self.seen.setdefault(self._shown_by.place(at), Seen()).note(at, published)
 
     def _seen(self) -> Seen:
         return self._all
