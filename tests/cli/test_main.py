@@ -158,9 +158,9 @@ def test_files_of_the_same_name_keep_apart(viewer, tmp_path):
 def test_a_viewer_slower_than_the_disk_misses_nothing(viewer, tmp_path, monkeypatch):
     put = StreamedLayer.put_plane
 
-    def put_slowly(layer, at, plane):
+    def put_slowly(layer, at, plane, *more):
         time.sleep(0.005)
-        return put(layer, at, plane)
+        return put(layer, at, plane, *more)
 
     monkeypatch.setattr(StreamedLayer, "put_plane", put_slowly)
     monkeypatch.setattr(publish, "_MEMORY", 4 * 1024 * 1024)

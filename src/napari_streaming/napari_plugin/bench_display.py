@@ -90,10 +90,12 @@ class _Bench:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self.memory_before = 0
         self.longest_stall = 0.0
         self._last_turn = time.monotonic()
         self.wait(lambda: any(line.text == "ready" for line in self.streams.log))
         self.rest(1.0)  # the window's own warm-up
+        self.memory_before = _own_memory()
 
     def close(self) -> None:
         """End the producer and close the window."""
@@ -272,22 +274,14 @@ def _metrics(bench: _Bench) -> dict[str, Any]:
 
 
 def _spilling(bench: _Bench) -> dict[str, Any]:
-    process = psutil.Process()
-
-    def own() -> int:
-        """Return the bytes that are ours alone: not the producer's memory that we map."""
-        info = process.memory_info()
-        return int(info.rss - getattr(info, "shared", 0))
-
     bench.streams.set_budget(_BUDGET)
     bench.viewer.layers.clear()
     bench.rest(2.0)
-    before = own() - ReceiverSettings().warm
     most = [0]
 
     def look() -> None:
         while not done.wait(0.05):
-            most[0] = max(most[0], own())
+            most[0] = max(most[0], _own_memory())
 
     done = threading.Event()
     watcher = threading.Thread(target=look)
@@ -297,8 +291,14 @@ def _spilling(bench: _Bench) -> dict[str, Any]:
     finally:
         done.set()
         watcher.join()
-    over = most[0] - before - _BUDGET
+    over = most[0] - bench.memory_before + ReceiverSettings().warm - _BUDGET
     return {"flatness_2048": flatness, "rss_over_budget": over * 1e-6}
+
+
+def _own_memory() -> int:
+    """Return the bytes that are ours alone: not the producer's memory that we map."""
+    info = psutil.Process().memory_info()
+    return int(info.rss - getattr(info, "shared", 0))
 
 
 def _flatness(bench: _Bench, what: str, early_at: int, late_at: int) -> float:
