@@ -54,7 +54,8 @@ def publish(
     shown = parse_url(to).redacted()
     titles, largest = _look_at(files)
     budget = max(_MEMORY, 8 * largest)
-    settings = PublisherSettings(memory=budget, close_timeout=0.5)
+    # No history: it would count as memory in use, and the files themselves are there.
+    settings = PublisherSettings(memory=budget, history=0, close_timeout=0.5)
     with Publisher(to, name="napari-streaming publish", settings=settings) as pub:
 
         def has_room(stats: PublisherStats) -> bool:

@@ -24,6 +24,8 @@ from napari_streaming.receive.streamed_layer import StreamedLayer
 __all__ = ["LayerBinding"]
 
 _THUMBNAIL_S = 1.0
+_ADDING_S = 0.05  # for new layers of a stream, in one go
+_MOST_LAYERS = 64
 
 
 @dataclass(slots=True)
@@ -132,7 +134,7 @@ class LayerBinding:
         try:
             updated = [view for streamed in due for view in self._update_stream(streamed)]
             if self._follow:
-                self._go_to_newest(updated[::-1])  # the newest has the last word
+                self._go_to_newest(updated)
             self._move_planes()
             self._show_tracks()
             if aim is not None:  # napari takes a fresh look where an axis was added
@@ -187,15 +189,23 @@ class LayerBinding:
             return []
         views = [view for view in streamed.views() if view.place.window == self.window]
         self._remove_others(streamed.name, {view.place for view in views})
+        end, waiting, left_out = time.monotonic() + _ADDING_S, False, streamed.places_left_out
         for view in views:
-            self._update(view)
-        if views:
+            is_new = (streamed.name, view.place) not in self._bound
+            if is_new and len(self._bound) >= _MOST_LAYERS:
+                left_out += 1
+            elif is_new and time.monotonic() > end:
+                waiting = True
+            else:
+                self._update(view)
+        if waiting:  # napari takes long to add a layer: the user has a turn between two
+            self._batcher.changed(streamed.name, time.monotonic())
+        elif views:
             streamed.counters.shown(received)
-        if streamed.places_left_out and streamed.name not in self._crowded:
+        if left_out and streamed.name not in self._crowded:
             self._crowded.add(streamed.name)
-            left_out = streamed.places_left_out
             self._catalog.say("warning", f"{streamed.name!r}: {left_out} more layers not shown")
-        return views
+        return [view for view in views if (streamed.name, view.place) in self._bound]
 
     def _remove_others(self, name: str, places: set[Place]) -> None:
         """Take away layers of a stream that are in none of these places any more."""
@@ -268,7 +278,7 @@ class LayerBinding:
         try:
             dims = self._viewer.dims
             step = list(dims.current_step)
-            for view in views:
+            for view in sorted(views, key=lambda view: view.published):  # the newest comes last
                 newest = view.latest
                 for axis, name in self._axes_of(view):
                     if name in newest and axis in dims.not_displayed:
@@ -281,7 +291,7 @@ class LayerBinding:
         """Put each plane where its pixels lie: planes of one layer may lie apart."""
         step = self._viewer.dims.current_step
         for view, layer in self.shown():
-            if not view.streamed.has_transforms or not isinstance(layer, Image):
+            if not view.streamed.has_transforms or not view.has_planes:
                 continue
             at = {}
             for axis, name in self._axes_of(view):

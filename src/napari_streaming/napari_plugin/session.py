@@ -40,10 +40,11 @@ class ReceiverSession:
 
     def __init__(self, viewer: Any) -> None:
         self.receiver = Receiver()
-        self._binding = LayerBinding(viewer, self.receiver.layers, self.follow_changed.emit)
+        self._binding = LayerBinding(viewer, self.receiver.layers, self._on_follow)
         self.overlay = DimensionOverlay(viewer, self._binding)
         self._windows: dict[Fixed, ValueWindow | None] = {}  # None: the user closed it
         self._home_key = HomeKey(viewer, self._go_live)
+        self._said_follow, self._is_setting_follow = True, False
 
     def tick(self) -> None:
         """Bring the viewer, and the windows of single values, up to date."""
@@ -75,7 +76,9 @@ class ReceiverSession:
             words = ", ".join(f"{name} {value}" for name, value in fixed)
             layers.say("warning", f"{_MOST_WINDOWS} windows are open: none for {words}")
             return
-        window = self._windows[fixed] = ValueWindow(layers, fixed)
+        window = ValueWindow(layers, fixed, self._on_follow, self._go_live)
+        self._windows[fixed] = window
+        window.binding.set_follow(self._binding.follow)
         window.binding.set_policy(self.policy)
         window.overlay.set_enabled(self.overlay.enabled)
         window.binding.changed(layers.values())
@@ -86,7 +89,11 @@ class ReceiverSession:
 
     def set_mode(self, dimension: str, mode: Mode) -> None:
         """Make a dimension an axis, layers, windows, or its latest value only."""
-        self._windows = {fixed: w for fixed, w in self._windows.items() if w is not None}
+        self._windows = {
+            fixed: window
+            for fixed, window in self._windows.items()
+            if window is not None or dimension not in dict(fixed)
+        }
         self.receiver.layers.set_mode(dimension, mode)
 
     def set_words(self, enabled: bool) -> None:
@@ -97,14 +104,25 @@ class ReceiverSession:
 
     @property
     def follow(self) -> bool:
-        """Whether the viewer follows the newest item."""
-        return self._binding.follow
+        """Whether the viewer, and every window, follows the newest item."""
+        windows = filter(None, self._windows.values())
+        return self._binding.follow and all(window.binding.follow for window in windows)
 
     def set_follow(self, follow: bool) -> None:
         """Follow the newest item from now on, or stop to."""
-        self._binding.set_follow(follow)
-        for window in filter(None, self._windows.values()):
-            window.binding.set_follow(follow)
+        self._is_setting_follow = True
+        try:
+            self._binding.set_follow(follow)
+            for window in filter(None, self._windows.values()):
+                window.binding.set_follow(follow)
+        finally:
+            self._is_setting_follow = False
+        self._on_follow()
+
+    def _on_follow(self, _follow: bool = False) -> None:
+        if not self._is_setting_follow and self.follow != self._said_follow:
+            self._said_follow = self.follow
+            self.follow_changed.emit(self.follow)
 
     def _go_live(self) -> None:
         self.set_follow(True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtWidgets import QApplication, QMainWindow
 
 from napari_streaming.napari_plugin.binding import LayerBinding
+from napari_streaming.napari_plugin.home_key import HomeKey
 from napari_streaming.napari_plugin.overlay import DimensionOverlay, say
 from napari_streaming.receive.catalog import Catalog
 from napari_streaming.receive.placement import Fixed
@@ -22,6 +24,10 @@ class ValueWindow:
     catalog : Catalog
     window : Fixed
         The coordinates that are shown in it.
+    on_follow : callable
+        Called with whether this window follows the newest item, when that changes.
+    go_live : callable
+        Called without arguments when its user presses Home.
 
     Attributes
     ----------
@@ -29,7 +35,13 @@ class ValueWindow:
     overlay : DimensionOverlay
     """
 
-    def __init__(self, catalog: Catalog, window: Fixed) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        window: Fixed,
+        on_follow: Callable[[bool], None],
+        go_live: Callable[[], None],
+    ) -> None:
         import napari
 
         before = QApplication.topLevelWidgets()
@@ -41,8 +53,9 @@ class ValueWindow:
             for widget in QApplication.topLevelWidgets()
             if isinstance(widget, QMainWindow) and widget not in before
         ]
-        self.binding = LayerBinding(self._viewer, catalog, lambda _: None, window)
+        self.binding = LayerBinding(self._viewer, catalog, on_follow, window)
         self.overlay = DimensionOverlay(self._viewer, self.binding)
+        self._home_key = HomeKey(self._viewer, go_live)
 
     @property
     def is_open(self) -> bool:
@@ -61,6 +74,7 @@ class ValueWindow:
         """Close the window, if the user has not."""
         if self.is_open:
             self.overlay.set_enabled(False)
+        self._home_key.close()
         self.overlay.close()
         self.binding.close()
         # Not `Viewer.close()`: after it vispy draws into the other viewers with the wrong context.

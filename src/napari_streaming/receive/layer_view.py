@@ -100,6 +100,12 @@ class LayerView:
             return self._seen().count
 
     @property
+    def published(self) -> float:
+        """When the newest item here was published, in seconds of this side's clock."""
+        with self.streamed.lock:
+            return self._seen().published
+
+    @property
     def own_axes(self) -> frozenset[str]:
         """Names of the stack axes that its items have coordinates of."""
         with self.streamed.lock:

@@ -113,7 +113,9 @@ class AxisView:
 
 
 class Axis:
-    """The values of one dimension. A new one costs the same however many there are.
+    """The values of one dimension: numbers in their order, then words in that of their arrival.
+
+    A new one costs the same however many there are.
 
     Parameters
     ----------
@@ -122,10 +124,11 @@ class Axis:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._values: list[Any] = []
+        self._numbers: list[Any] = []
         self._late: list[Any] = []  # numbers that belong before the last one, not sorted in yet
+        self._words: dict[Coordinate, int] = {}  # where each stands among them
         self._known: set[Coordinate] = set()
-        self._positions: dict[Coordinate, int] | None = None  # once there are names
+        self._values: list[Any] = self._numbers  # with the words, if there are any
 
     def __len__(self) -> int:
         return len(self._known)
@@ -135,14 +138,14 @@ class Axis:
         if value in self._known:
             return False
         self._known.add(value)
-        if self._positions is None and isinstance(value, str):
+        if isinstance(value, str):
             self._sort()
-            self._positions = {one: position for position, one in enumerate(self._values)}
-        if self._positions is not None:
-            self._positions[value] = len(self._values)
+            if not self._words:
+                self._values = self._numbers.copy()
+            self._words[value] = len(self._words)
             self._values.append(value)
-        elif not self._values or value > self._values[-1]:
-            self._values.append(value)
+        elif not self._words and (not self._numbers or value > self._numbers[-1]):
+            self._numbers.append(value)
         else:
             self._late.append(value)
         return True
@@ -154,16 +157,17 @@ class Axis:
 
     def index(self, value: Coordinate) -> int:
         """Return where a value stands now."""
-        if self._positions is not None:
-            return self._positions[value]
         self._sort()
-        return bisect.bisect_left(self._values, value)
+        if isinstance(value, str):
+            return len(self._numbers) + self._words[value]
+        return bisect.bisect_left(self._numbers, value)
 
     def _sort(self) -> None:
         """Put late numbers where they belong."""
         if self._late:
             # Views share the list: it may grow, but what is in it must not move.
-            self._values, self._late = sorted(self._values + self._late), []
+            self._numbers, self._late = sorted(self._numbers + self._late), []
+            self._values = self._numbers + list(self._words) if self._words else self._numbers
 
     def positions(self, numbers: np.ndarray) -> np.ndarray:
         """Return where numbers stand: between the values, and beyond them as far apart.
@@ -171,7 +175,7 @@ class Axis:
         Along an axis of names, which has no between, numbers are positions.
         """
         self._sort()
-        if self._positions is not None or not self._values:
+        if self._words or not self._values:
             return numbers
         numbers, values = (
             np.clip(n, -_HUGE, _HUGE) for n in (numbers, np.array(self._values, float))

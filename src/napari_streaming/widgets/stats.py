@@ -88,7 +88,7 @@ class StreamTable(_Table):
         titles, tips, _ = zip(*_COLUMNS, strict=True)
         super().__init__(titles, tips, parent)
         self._sparklines = titles.index("30 s")
-        self._first_to_go = [titles.index(title) for title in ("MB/s", "Received", "QoS")]
+        self._first_to_go = [titles.index(title) for title in ("MB/s", "Received", "/s", "QoS")]
         self.setItemDelegateForColumn(self._sparklines, SparklineDelegate(self))
         # Columns that follow their contents would jump four times a second.
         for column in range(1, self.columnCount()):
