@@ -108,3 +108,27 @@ def test_what_the_user_set_stays_while_planes_come(viewer, dock, pub, until):
     for name in ("gamma", "opacity", "blending", "interpolation2d", "visible"):
         assert getattr(layer, name) == chosen[name], name
     assert viewer.scene.camera.zoom == 3.0 and viewer.scene.camera.center == (0.0, 4.0, 5.0)
+
+
+def test_planes_and_volumes_share_the_slider_of_time(viewer, dock, pub, until):
+    about = {"scale": (0.5, 0.5), "units": "um"}
+    for t in range(3):
+        pub.image("plane", np.full((16, 16), t + 1, np.uint8), at={"t": t}, **about)
+    until(lambda: shown(dock, "plane") == 3)
+    for t in range(3):
+        volume = np.full((5, 16, 16), t + 1, np.uint8)
+        pub.image("volume", volume, at={"t": t}, scale=(2, 0.5, 0.5), units="um")
+        pub.points("p", np.full((1, 2), float(t)), at={"t": t}, **about)
+    until(lambda: shown(dock, "volume") == 3 and shown(dock, "p") == 3)
+    plane, volume, points = (viewer.layers[name] for name in ("plane", "volume", "p"))
+    until(lambda: plane.ndim == volume.ndim == points.ndim == 4)
+    assert viewer.dims.axis_labels == ("t", "z", "y", "x")
+    assert tuple(plane.scale) == tuple(volume.scale) == (1, 2, 0.5, 0.5)
+    for t in range(3):
+        for z in (0, 4):
+            viewer.dims.current_step = (t, z, *viewer.dims.current_step[2:])
+            assert (sliced(plane) == t + 1).all() and (sliced(volume) == t + 1).all()
+            until(lambda t=t: points._view_data.tolist() == [[t, t]])
+    pub.image("plane", np.full((16, 16), 9, np.uint8), at={"t": 1})
+    viewer.dims.current_step = (1, 2, *viewer.dims.current_step[2:])
+    until(lambda: (sliced(plane) == 9).all())

@@ -52,16 +52,25 @@ def geometry(view: LayerView, transform: Transform | None = None) -> dict[str, A
     transform = transform or Transform(declare.scale, declare.translate)
     # One of the points' own axes that is a stack axis has positions now, without a scale.
     own = [i for i, n in enumerate(declare.axes) if view.has_planes or n not in stacked]
+    lacking = view.lacking if view.has_planes else {}
     geometry: dict[str, Any] = {
         "axis_labels": view.axes,
-        "scale": tuple(_EVERYWHERE if name in view.unplaced else 1.0 for name in stacked)
+        "scale": tuple(_scale(view, name) for name in stacked)
         + tuple(transform.scale[i] if transform.scale else 1.0 for i in own),
-        "translate": (0.0,) * len(stacked)
+        "translate": tuple(lacking[n].translate if n in lacking else 0.0 for n in stacked)
         + tuple(transform.translate[i] if transform.translate else 0.0 for i in own),
     }
     if declare.units and _known_units(declare.units):
-        geometry["units"] = ("pixel",) * len(stacked) + tuple(declare.units[i] for i in own)
+        outer = tuple((lacking[n].unit if n in lacking else "") or "pixel" for n in stacked)
+        geometry["units"] = outer + tuple(declare.units[i] for i in own)
     return geometry
+
+
+def _scale(view: LayerView, stacked: str) -> float:
+    if stacked in view.unplaced:
+        return _EVERYWHERE
+    lacking = view.lacking if view.has_planes else {}
+    return lacking[stacked].scale if stacked in lacking else 1.0
 
 
 def _known_units(units: tuple[str, ...]) -> bool:

@@ -121,7 +121,7 @@ class Publisher(GeometryCalls):
         Parameters
         ----------
         name : str
-            The layer. A change of shape, dtype, axes or scale starts a new one beside it.
+            The layer. A change of shape, dtype, axes or units starts a new one beside it.
         plane : array-like, shape (..., y, x) or (..., y, x, 3 or 4)
             bool, integers or floats up to 64 bits; any memory layout and byte order.
         at : mapping of str to int, float or str, optional

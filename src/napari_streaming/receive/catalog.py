@@ -202,6 +202,8 @@ class Catalog(Mapping[str, StreamedLayer]):
             )
             self._layers[name] = layer
             self._runs[name] = {run}
+            if layer.has_planes and self._axes.note_volume(declare):
+                self._dirty |= self._layers
         return layer
 
     def _is_new_run(self, name: str, run: str) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from napari_streaming.receive.placement import Axis, Place, Placement
+from napari_streaming.receive.placement import Axis, InnerAxis, Place, Placement
 from napari_streaming.receive.plane_stack import StackView
 from napari_streaming.wire.messages import FEATURE_PREFIX, Coordinate, Declare, LayerKind
 
@@ -236,6 +236,13 @@ class LayerView:
     def _seen(self) -> Seen:
         return self.streamed.seen.get(self.place) or Seen()
 
+    @property
+    def lacking(self) -> dict[str, InnerAxis]:
+        """The last stack axes, if volumes have them and these planes do not."""
+        with self.streamed.lock:
+            missing = self.streamed.shared_axes.lacking(self.declare.axes)
+        return {inner.axis.name: inner for inner in missing} if self.kind != "tracks" else {}
+
     def _stacked(self) -> list[Axis]:
         """Return the stack axes. Only with the lock held.
 
@@ -243,6 +250,7 @@ class LayerView:
         """
         shared = () if self.has_planes else self.declare.axes
         own = (self.streamed.own - self.place.fixed.keys()).union(shared)
-        return self.streamed.shared_axes.spanning(
+        outer = self.streamed.shared_axes.spanning(
             filter(self._placement.is_stacked, own), self._placement.is_stacked
         )
+        return outer + [inner.axis for inner in self.lacking.values()]

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from napari_streaming.wire.messages import Coordinate
+from napari_streaming.wire.messages import Coordinate, Declare
 
 __all__ = ["Axes", "Axis", "AxisView", "Fixed", "Mode", "Place", "Placement"]
 
@@ -188,11 +188,63 @@ class Axis:
         return positions
 
 
+class InnerAxis:
+    """An axis of volumes, which planes lack.
+
+    Parameters
+    ----------
+    name : str
+    length : int
+    scale, translate : float
+    unit : str
+
+    Attributes
+    ----------
+    axis : Axis
+        Its values are positions.
+    """
+
+    def __init__(self, name: str, length: int, scale: float, translate: float, unit: str) -> None:
+        self.axis = Axis(name)
+        for position in range(length):
+            self.axis.add(position)
+        self.scale, self.translate, self.unit = scale, translate, unit
+
+
 class Axes:
     """The axes that all layers share, from the slowest to the fastest."""
 
     def __init__(self) -> None:
         self._axes: list[Axis] = []
+        self._inner: list[InnerAxis] = []
+
+    def note_volume(self, declare: Declare) -> bool:
+        """Take note of the axes of a layer's planes; return whether others lack some of them."""
+        ndim = len(declare.axes)
+        if ndim < 3 or ndim < len(self._inner):
+            return False
+        self._inner = [
+            InnerAxis(
+                name,
+                max([length, *(len(one.axis) for one in self._inner if one.axis.name == name)]),
+                declare.scale[i] if declare.scale else 1.0,
+                declare.translate[i] if declare.translate else 0.0,
+                declare.units[i] if declare.units else "",
+            )
+            for i, (name, length) in enumerate(zip(declare.axes, declare.shape, strict=False))
+        ]
+        return True
+
+    def lacking(self, own: tuple[str, ...]) -> list[InnerAxis]:
+        """Return the axes that volumes have between the stack axes and these.
+
+        napari lines layers up from their last axis: planes that lack the z of a volume must
+        have one, or their time would be its z. They are the same at each of its positions.
+        """
+        names = tuple(inner.axis.name for inner in self._inner)
+        missing = self._inner[: len(names) - len(own)] if names[-len(own) :] == own else []
+        stacked = set(self.names())
+        return [] if any(inner.axis.name in stacked for inner in missing) else missing
 
     def add(self, at: Mapping[str, Coordinate]) -> bool:
         """Take in the coordinates of an item; return whether anything is new."""
