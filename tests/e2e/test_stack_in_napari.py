@@ -129,6 +129,6 @@ def test_planes_and_volumes_share_the_slider_of_time(viewer, dock, pub, until):
             viewer.dims.current_step = (t, z, *viewer.dims.current_step[2:])
             assert (sliced(plane) == t + 1).all() and (sliced(volume) == t + 1).all()
             until(lambda t=t: points._view_data.tolist() == [[t, t]])
-    pub.image("plane", np.full((16, 16), 9, np.uint8), at={"t": 1})
+    pub.image("plane", np.full((16, 16), 9, np.uint8), at={"t": 1}, **about)
     viewer.dims.current_step = (1, 2, *viewer.dims.current_step[2:])
     until(lambda: (sliced(plane) == 9).all())
