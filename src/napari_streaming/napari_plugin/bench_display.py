@@ -90,7 +90,6 @@ class _Bench:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.memory_before = 0
         self.longest_stall = 0.0
         self._last_turn = time.monotonic()
         self.wait(lambda: any(line.text == "ready" for line in self.streams.log))

@@ -14,7 +14,7 @@ from typing import Any
 from napari.layers import Image, Layer
 
 from napari_streaming.napari_plugin.geometry_layer import GeometryLayer
-from napari_streaming.napari_plugin.layers import geometry, limits_of, make_layer
+from napari_streaming.napari_plugin.layers import geometry, limits_of, make_layer, position
 from napari_streaming.receive.batching import Batcher, BatchingPolicy
 from napari_streaming.receive.catalog import Catalog
 from napari_streaming.receive.layer_view import LayerView
@@ -298,10 +298,9 @@ class LayerBinding:
                 value = view.value_at(name, step[axis]) if name in view.own_axes else None
                 if value is not None:
                     at[name] = value
-            moved = geometry(view, view.transform_at(at))
-            for what in ("scale", "translate"):
-                if tuple(getattr(layer, what)) != moved[what]:
-                    setattr(layer, what, moved[what])
+            for what, numbers in position(view, view.transform_at(at)).items():
+                if tuple(getattr(layer, what)) != numbers:
+                    setattr(layer, what, numbers)
 
     def _show_tracks(self) -> None:
         """Show the tracks that belong to where the sliders stand: napari does not slice them."""

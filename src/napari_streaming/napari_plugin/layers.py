@@ -9,8 +9,9 @@ from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import ensure_colormap
 
 from napari_streaming.receive.layer_view import LayerView, Transform
+from napari_streaming.receive.placement import InnerAxis
 
-__all__ = ["geometry", "limits_of", "make_layer"]
+__all__ = ["geometry", "limits_of", "make_layer", "position"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,38 +40,46 @@ def make_layer(view: LayerView, data: Any) -> Layer:
     return layer
 
 
-def geometry(view: LayerView, transform: Transform | None = None) -> dict[str, Any]:
-    """Return what a napari layer is told of its axes.
-
-    Parameters
-    ----------
-    view : LayerView
-    transform : Transform, optional
-        Of the plane on show; by default as declared.
-    """
+def geometry(view: LayerView) -> dict[str, Any]:
+    """Return what a napari layer is told of its axes."""
     declare, stacked = view.declare, view.stack_axes
-    transform = transform or Transform(declare.scale, declare.translate)
-    # One of the points' own axes that is a stack axis has positions now, without a scale.
-    own = [i for i, n in enumerate(declare.axes) if view.has_planes or n not in stacked]
-    lacking = view.lacking if view.has_planes else {}
-    geometry: dict[str, Any] = {
-        "axis_labels": view.axes,
-        "scale": tuple(_scale(view, name) for name in stacked)
-        + tuple(transform.scale[i] if transform.scale else 1.0 for i in own),
-        "translate": tuple(lacking[n].translate if n in lacking else 0.0 for n in stacked)
-        + tuple(transform.translate[i] if transform.translate else 0.0 for i in own),
-    }
+    said = {"axis_labels": view.axes, **position(view, Transform(declare.scale, declare.translate))}
     if declare.units and _known_units(declare.units):
+        lacking = _lacking(view)
         outer = tuple((lacking[n].unit if n in lacking else "") or "pixel" for n in stacked)
-        geometry["units"] = outer + tuple(declare.units[i] for i in own)
-    return geometry
+        said["units"] = outer + tuple(declare.units[i] for i in _own(view))
+    return said
 
 
-def _scale(view: LayerView, stacked: str) -> float:
-    if stacked in view.unplaced:
-        return _EVERYWHERE
-    lacking = view.lacking if view.has_planes else {}
-    return lacking[stacked].scale if stacked in lacking else 1.0
+def position(view: LayerView, transform: Transform) -> dict[str, tuple[float, ...]]:
+    """Return scale and translate of a napari layer whose plane on show lies somewhere."""
+    lacking, unplaced, own = _lacking(view), view.unplaced, _own(view)
+    scale, translate = [], []
+    for name in view.stack_axes:
+        inner = lacking.get(name)
+        scale.append(_EVERYWHERE if name in unplaced else inner.scale if inner else 1.0)
+        translate.append(inner.translate if inner else 0.0)
+    return {
+        "scale": (*scale, *(transform.scale[i] if transform.scale else 1.0 for i in own)),
+        "translate": (
+            *translate,
+            *(transform.translate[i] if transform.translate else 0.0 for i in own),
+        ),
+    }
+
+
+def _lacking(view: LayerView) -> dict[str, InnerAxis]:
+    """Return the axes of volumes along which planes are the same; points stand everywhere."""
+    return view.lacking if view.has_planes else {}
+
+
+def _own(view: LayerView) -> list[int]:
+    """Return which of a layer's own axes have a scale.
+
+    One of the points' own axes that is a stack axis has positions now, without a scale.
+    """
+    stacked = view.stack_axes
+    return [i for i, n in enumerate(view.declare.axes) if view.has_planes or n not in stacked]
 
 
 def _known_units(units: tuple[str, ...]) -> bool:

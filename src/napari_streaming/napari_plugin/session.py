@@ -9,7 +9,7 @@ from psygnal import Signal
 from napari_streaming.napari_plugin.binding import LayerBinding
 from napari_streaming.napari_plugin.home_key import HomeKey
 from napari_streaming.napari_plugin.overlay import DimensionOverlay
-from napari_streaming.napari_plugin.value_window import ValueWindow
+from napari_streaming.napari_plugin.value_window import ValueWindow, title_of
 from napari_streaming.receive.batching import BatchingPolicy
 from napari_streaming.receive.catalog import StreamedLayer
 from napari_streaming.receive.placement import Fixed, Mode
@@ -69,12 +69,14 @@ class ReceiverSession:
             window.binding.changed(changed)
             window.tick()
 
+    def _open_windows(self) -> list[ValueWindow]:
+        return [window for window in self._windows.values() if window is not None]
+
     def _open_window(self, fixed: Fixed) -> None:
         layers = self.receiver.layers
-        if sum(window is not None for window in self._windows.values()) >= _MOST_WINDOWS:
+        if len(self._open_windows()) >= _MOST_WINDOWS:
             self._windows[fixed] = None
-            words = ", ".join(f"{name} {value}" for name, value in fixed)
-            layers.say("warning", f"{_MOST_WINDOWS} windows are open: none for {words}")
+            layers.say("warning", f"{_MOST_WINDOWS} windows are open: none for {title_of(fixed)}")
             return
         window = ValueWindow(layers, fixed, self._on_follow, self._go_live)
         self._windows[fixed] = window
@@ -99,21 +101,21 @@ class ReceiverSession:
     def set_words(self, enabled: bool) -> None:
         """Show the words on the canvas, or take them away."""
         self.overlay.set_enabled(enabled)
-        for window in filter(None, self._windows.values()):
+        for window in self._open_windows():
             window.overlay.set_enabled(enabled)
 
     @property
     def follow(self) -> bool:
         """Whether the viewer, and every window, follows the newest item."""
-        windows = filter(None, self._windows.values())
-        return self._binding.follow and all(window.binding.follow for window in windows)
+        every = (self._binding, *(window.binding for window in self._open_windows()))
+        return all(binding.follow for binding in every)
 
     def set_follow(self, follow: bool) -> None:
         """Follow the newest item from now on, or stop to."""
         self._is_setting_follow = True
         try:
             self._binding.set_follow(follow)
-            for window in filter(None, self._windows.values()):
+            for window in self._open_windows():
                 window.binding.set_follow(follow)
         finally:
             self._is_setting_follow = False
@@ -135,12 +137,12 @@ class ReceiverSession:
     def set_policy(self, policy: BatchingPolicy) -> None:
         """Update layers as often as this from now on."""
         self._binding.set_policy(policy)
-        for window in filter(None, self._windows.values()):
+        for window in self._open_windows():
             window.binding.set_policy(policy)
 
     def close(self) -> None:
         """Disconnect; the layers stay."""
-        for window in filter(None, self._windows.values()):
+        for window in self._open_windows():
             window.close()
         self.overlay.set_enabled(False)
         self._home_key.close()

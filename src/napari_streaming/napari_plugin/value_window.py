@@ -13,7 +13,12 @@ from napari_streaming.napari_plugin.overlay import DimensionOverlay, say
 from napari_streaming.receive.catalog import Catalog
 from napari_streaming.receive.placement import Fixed
 
-__all__ = ["ValueWindow"]
+__all__ = ["ValueWindow", "title_of"]
+
+
+def title_of(window: Fixed) -> str:
+    """Return a window's coordinates in words."""
+    return " · ".join(say(name, value) for name, value in window)
 
 
 class ValueWindow:
@@ -45,8 +50,7 @@ class ValueWindow:
         import napari
 
         before = QApplication.topLevelWidgets()
-        title = " · ".join(say(name, value) for name, value in window)
-        self._viewer: Any = napari.Viewer(title=title)
+        self._viewer: Any = napari.Viewer(title=title_of(window))
         # napari tells nobody when a window is closed: we look whether Qt still shows it.
         self._windows = [
             widget

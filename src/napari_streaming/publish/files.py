@@ -6,7 +6,7 @@ import logging
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -236,7 +236,8 @@ def _open_tiff(path: Path) -> _Stored:
     import zarr
 
     file = tifffile.TiffFile(path)
-    try:
+    with ExitStack() as undo:
+        undo.callback(file.close)
         if not len(file.series):
             raise DataError(f"{path}: a TIFF file without images")
         if len(file.series) > 1:
@@ -254,9 +255,7 @@ def _open_tiff(path: Path) -> _Stored:
             said = _said_by_imagej(file)
         else:
             said = _Said()
-    except BaseException:
-        file.close()
-        raise
+        undo.pop_all()
     return _Stored(array, names, said, close=file.close)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from napari_streaming.errors import DataError
 from napari_streaming.publish.staging import clean_name, to_array
-from napari_streaming.wire.messages import Declare, LayerKind, QualityOfService
+from napari_streaming.wire.messages import PLANE_KINDS, Declare, LayerKind, QualityOfService
 
 __all__ = [
     "LayerSpec",
@@ -56,7 +56,7 @@ class LayerSpec:
     @property
     def has_planes(self) -> bool:
         """Whether it is of planes, each of which may lie somewhere else."""
-        return self.kind in ("image", "labels")
+        return self.kind in PLANE_KINDS
 
     @property
     def transform(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -87,14 +87,13 @@ class Publisher(GeometryCalls):
         # Also when nobody holds the publisher any more, and when the interpreter ends.
         self._finalizer = weakref.finalize(self, self._engine.close, self._settings.close_timeout)
         self._finalizer.atexit = False
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close, 0)
             for url in parsed:
                 if spawn:
                     start_viewer(url)
                 self._engine.open_sink(url, me)
-        except BaseException:
-            self.close(0)
-            raise
+            undo.pop_all()
         self._engine.close_at_exit(self._settings.close_timeout)
 
     # ---- images and labels; GeometryCalls has the other layers ------------------------

@@ -8,10 +8,10 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from napari_streaming.receive.arena import Arena
-from napari_streaming.receive.placement import Axes, Mode, Placement
+from napari_streaming.receive.placement import Axes, Mode, Placement, check_choice
 from napari_streaming.receive.plane_memory import PlaneMemory
 from napari_streaming.receive.streamed_layer import StreamedLayer
 from napari_streaming.settings import ReceiverSettings
@@ -147,8 +147,7 @@ class Catalog(Mapping[str, StreamedLayer]):
         ValueError
             It is neither.
         """
-        if sizes not in get_args(Sizes):
-            raise ValueError(f"sizes {sizes!r}: use one of {', '.join(get_args(Sizes))}")
+        check_choice("sizes", sizes, Sizes)
         self._sizes = sizes
 
     @property
@@ -164,8 +163,7 @@ class Catalog(Mapping[str, StreamedLayer]):
         ValueError
             It is none of these.
         """
-        if new_run not in get_args(NewRun):
-            raise ValueError(f"new_run {new_run!r}: use one of {', '.join(get_args(NewRun))}")
+        check_choice("new_run", new_run, NewRun)
         self._new_run = new_run
 
     def run_began(self, run: str) -> None:

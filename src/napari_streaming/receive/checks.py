@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_streaming.wire.messages import (
     FEATURE_PREFIX,
+    PLANE_KINDS,
     SHAPE_TYPES,
     Array,
     Declare,
@@ -18,7 +19,6 @@ from napari_streaming.wire.messages import (
 
 __all__ = ["contradiction", "garbled", "mismatch"]
 
-_PLANES = ("image", "labels")
 _OPTIONAL = ("graph", "values")
 _MAX_TRACK = 2**53  # above, not every integer is a float64
 
@@ -28,7 +28,7 @@ def contradiction(declare: Declare) -> str:
     kind, ndim, dtype = declare.kind, len(declare.axes), np.dtype(declare.dtype)
     if ndim < 2 or len(set(declare.axes)) != ndim:
         return f"axes {declare.axes}: at least two different ones are needed"
-    if kind not in _PLANES:
+    if kind not in PLANE_KINDS:
         if declare.shape != (ndim,):
             return f"{kind} of shape {declare.shape} for axes {declare.axes}"
         if kind == "tracks" and ndim not in (3, 4):
@@ -39,7 +39,7 @@ def contradiction(declare: Declare) -> str:
         return f"{kind} of shape {declare.shape} cannot be rgb"
     if dtype.kind not in ("iu" if kind == "labels" else "biuf"):
         return f"{kind} of dtype {declare.dtype}"
-    if declare.features and kind in (*_PLANES, "surface"):
+    if declare.features and kind in (*PLANE_KINDS, "surface"):
         return f"{kind} with features"
     for what in ("scale", "translate", "units"):
         if len(getattr(declare, what)) not in (0, ndim):
@@ -57,7 +57,7 @@ def garbled(arrays: Mapping[str, np.ndarray], kind: LayerKind) -> str:
     for name, array in arrays.items():
         if array.dtype.kind == "U" and array.nbytes and array.view("<u4").max() > sys.maxunicode:
             return f"array {name!r} holds what is no text"
-    if not arrays or kind in (*_PLANES, "points"):
+    if not arrays or kind in (*PLANE_KINDS, "points"):
         return ""
     if not np.isfinite(arrays["data"]).all():
         return f"{kind} whose coordinates are not finite"
@@ -109,7 +109,7 @@ def mismatch(item: Item, declare: Declare) -> str:
         return problem
     if data.dtype != declare.dtype:
         return f"dtype {data.dtype}, declared {declare.dtype}"
-    if declare.kind not in _PLANES:
+    if declare.kind not in PLANE_KINDS:
         return _mismatch_of_set(item, arrays, declare)
     if item.key or item.append:
         return f"{declare.kind} with a key, or appended"
@@ -179,7 +179,7 @@ def _misplaced(item: Item, declare: Declare) -> str:
         numbers = getattr(item, what)
         if len(numbers) not in (0, ndim) or not np.isfinite(numbers).all():
             return f"{what} {numbers} for axes {declare.axes}"
-    if declare.kind not in ("image", "labels"):
+    if declare.kind not in PLANE_KINDS:
         for what in ("along", "offset", "scale", "translate"):
             if getattr(item, what):
                 return f"an item of {declare.kind} has no {what!r} of its own"

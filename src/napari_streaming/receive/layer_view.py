@@ -12,7 +12,13 @@ import numpy as np
 
 from napari_streaming.receive.placement import Axis, InnerAxis, Place, Placement
 from napari_streaming.receive.plane_stack import StackView
-from napari_streaming.wire.messages import FEATURE_PREFIX, Coordinate, Declare, LayerKind
+from napari_streaming.wire.messages import (
+    FEATURE_PREFIX,
+    PLANE_KINDS,
+    Coordinate,
+    Declare,
+    LayerKind,
+)
 
 if TYPE_CHECKING:
     from napari_streaming.receive.streamed_layer import StreamedLayer
@@ -91,7 +97,7 @@ class LayerView:
     @property
     def has_planes(self) -> bool:
         """Whether it is of images or labels: not of points and the like."""
-        return self.kind in ("image", "labels")
+        return self.kind in PLANE_KINDS
 
     @property
     def received(self) -> int:

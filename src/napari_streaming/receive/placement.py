@@ -17,10 +17,32 @@ import numpy as np
 
 from napari_streaming.wire.messages import Coordinate, Declare
 
-__all__ = ["Axes", "Axis", "AxisView", "Fixed", "Mode", "Place", "Placement"]
+__all__ = [
+    "Axes",
+    "Axis",
+    "AxisView",
+    "Fixed",
+    "InnerAxis",
+    "Mode",
+    "Place",
+    "Placement",
+    "check_choice",
+]
 
 Mode = Literal["stack", "split", "window", "latest"]
 Fixed: TypeAlias = tuple[tuple[str, Coordinate], ...]
+
+
+def check_choice(what: str, chosen: str, choices: Any) -> None:
+    """Check that one of the choices of a Literal was made.
+
+    Raises
+    ------
+    ValueError
+        It is none of these.
+    """
+    if chosen not in get_args(choices):
+        raise ValueError(f"{what} {chosen!r}: use one of {', '.join(get_args(choices))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +74,7 @@ class Placement:
     """What becomes of each dimension: an axis, layers, windows, or its latest value only."""
 
     def __init__(self) -> None:
-        self._modes: dict[str, Mode] = {}
+        self._modes: dict[str, Mode] = {}  # of dimensions that are not stacked
 
     def mode(self, dimension: str) -> Mode:
         """Return what becomes of a dimension; by default they are stacked."""
@@ -66,18 +88,22 @@ class Placement:
         ValueError
             There is no such mode.
         """
-        if mode not in get_args(Mode):
-            raise ValueError(f"mode {mode!r}: use one of {', '.join(get_args(Mode))}")
+        check_choice("mode", mode, Mode)
         changed = mode != self.mode(dimension)
-        self._modes[dimension] = mode
+        self._modes.pop(dimension, None)
+        if mode != "stack":
+            self._modes[dimension] = mode
         return changed
 
     def place(self, at: Mapping[str, Coordinate]) -> Place:
         """Return where an item at these coordinates is shown."""
         if not self._modes:
             return _EVERYWHERE
-        chosen = {mode: [(n, at[n]) for n in at if self.mode(n) == mode] for mode in get_args(Mode)}
-        return Place(tuple(sorted(chosen["window"])), tuple(sorted(chosen["split"])))
+        return Place(self._fixed(at, "window"), self._fixed(at, "split"))
+
+    def _fixed(self, at: Mapping[str, Coordinate], mode: Mode) -> Fixed:
+        """Return the coordinates along dimensions of a mode."""
+        return tuple(sorted((name, at[name]) for name in at if self.mode(name) == mode))
 
     def is_stacked(self, dimension: str) -> bool:
         """Whether a dimension is an axis."""

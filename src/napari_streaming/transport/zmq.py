@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import socket
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -88,8 +89,8 @@ class _ZmqEndpoint(Endpoint):
             self._waker.drain()
         return self._events(ready)
 
-    def _events(self, ready: dict[object, int]) -> list[Event]:
-        raise NotImplementedError
+    @abstractmethod
+    def _events(self, ready: dict[object, int]) -> list[Event]: ...
 
     def _receive(self) -> list[zmq.Frame] | None:
         try:

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 __all__ = [
     "FEATURE_PREFIX",
+    "PLANE_KINDS",
     "SHAPE_TYPES",
     "Ack",
     "Array",
@@ -67,6 +68,8 @@ SHAPE_TYPES = {
 }
 """The types of shapes in the order of their numbers, with the fewest and most vertices of each."""
 LayerKind = Literal["image", "labels", "points", "shapes", "tracks", "vectors", "surface"]
+PLANE_KINDS: tuple[LayerKind, ...] = ("image", "labels")
+"""Of these an item holds planes; of the others sets of points and the like."""
 QualityOfService = Literal["latest", "reliable"]
 StatusLevel = Literal["info", "warning", "error", "complete"]
 
