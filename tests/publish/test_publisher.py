@@ -182,7 +182,7 @@ def test_a_change_of_structure_makes_a_new_layer_and_coming_back_the_old_one(rec
     assert pub.flush(10)
     assert list(rec.layers) == ["a", "a [2]"]
     assert [rec.layers[name].stats().received for name in rec.layers] == [3, 3]
-    assert len(pub._engine.declarations()) == 2, "streams do not pile up"
+    assert len(pub._engine.standing()) == 2, "streams do not pile up"
     assert only_latest(pub, PLANE, PLANE[:100])
 
 
@@ -432,7 +432,7 @@ def test_a_viewer_that_comes_in_the_middle_misses_nothing_from_then_on(party, pu
         for numbers in by_stream.values():
             assert numbers == list(range(numbers[0], numbers[-1] + 1))
         told = {declare.stream for declare in viewer.messages(Declare)}
-        assert told == set(by_stream) and len(told) == len(pub._engine.declarations())
+        assert told == set(by_stream) and len(told) == len(pub._engine.standing())
 
 
 def test_viewers_that_leave_take_nothing_with_them(party, publisher, until):

@@ -8,7 +8,7 @@ import pytest
 
 from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.catalog import Catalog
-from napari_streaming.wire.messages import Declare, Metric, Status
+from napari_streaming.wire.messages import Declare, Metric, Outline, OutlineStep, Status
 
 
 @pytest.fixture
@@ -178,3 +178,14 @@ def test_metrics_and_log_are_bounded(catalog):
         catalog.add_metric(Metric("m", columns, columns, columns))
     series = catalog.metrics["m"]
     assert len(series.steps) == len(series.values) == len(series.times) == 1_000_000
+
+
+def test_of_outlines_the_last_of_each_title_is_kept(catalog):
+    for done in range(3):
+        step = OutlineStep(name="segment", written="", streamed=True, why="", done=done)
+        catalog.set_outline(Outline("cells", (step,)))
+    for number in range(100):
+        catalog.set_outline(Outline(f"more {number}", ()))
+        if number == 50:
+            assert catalog.outlines["cells"].steps[0].done == 2
+    assert len(catalog.outlines) == 64, "a program cannot fill the memory with them"

@@ -11,10 +11,11 @@ import pytest
 from napari_streaming import errors
 from napari_streaming.wire import codec, messages, session
 from napari_streaming.wire.codec import pack, unpack
-from napari_streaming.wire.messages import Array, Block, Message, Peer
+from napari_streaming.wire.messages import Array, Block, Message, OutlineStep, Peer
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 MESSAGES = typing.get_args(Message)
+PARTS = (Peer, Array, Block, OutlineStep)
 ALIASES = {kind: name for name, kind in vars(messages).items() if typing.get_args(kind)}
 
 
@@ -101,7 +102,7 @@ def default(field):
     return {"null": "nil", "false": "false", "0": "0"}.get(text, f"`{text}`")
 
 
-@pytest.mark.parametrize("message", [*MESSAGES, Peer, Array, Block])
+@pytest.mark.parametrize("message", [*MESSAGES, *PARTS])
 def test_each_message_has_its_fields_types_and_defaults(message):
     kinds = typing.get_type_hints(message, include_extras=True)
     table = rows(message.__name__, "Field")
@@ -120,7 +121,7 @@ def test_there_are_no_other_messages():
     headings = re.findall(
         r"^### (\w+)$", DOCUMENT.split("\n## Messages\n")[1].split("\n## ")[0], re.M
     )
-    assert sorted(headings) == sorted(m.__name__ for m in [*MESSAGES, Peer, Array, Block])
+    assert sorted(headings) == sorted(m.__name__ for m in [*MESSAGES, *PARTS])
 
 
 def test_every_named_type_has_its_bounds():

@@ -32,7 +32,7 @@ from napari_streaming.publish.staging import (
 from napari_streaming.settings import PublisherSettings
 from napari_streaming.transport.pool import Pool, Slot
 from napari_streaming.uri import StreamURL
-from napari_streaming.wire.messages import Declare, End, Message, Peer, Status, Subscribe
+from napari_streaming.wire.messages import Declare, End, Message, Outline, Peer, Status, Subscribe
 
 __all__ = ["Engine", "PublisherStats"]
 
@@ -99,6 +99,7 @@ class Engine:
         self._closed = False
         self._publishing = threading.Lock()
         self._streams = _Streams()
+        self._outlines: dict[str, Outline] = {}
         self._lent: dict[int, Lent] = {}
         self._pool = Pool(settings.memory)
         self._spool = Spool(settings.spool, settings.spool_folder)
@@ -276,6 +277,12 @@ class Engine:
             outbox.put_message(message)
         self.wake()
 
+    def outline(self, outline: Outline) -> None:
+        """Tell every viewer what a pipeline does, those yet to come too."""
+        with self._streams.lock:
+            self._outlines[outline.title] = outline
+        self.tell(outline)
+
     def lend(self, address: int, lent: Lent) -> None:
         """Remember memory that a caller computes into."""
         self._lent[address] = lent
@@ -359,10 +366,11 @@ class Engine:
 
     # ---- what the sinks ask for ------------------------------------------------------
 
-    def declarations(self) -> Iterable[Declare]:
-        """Return the declaration of every stream."""
+    def standing(self) -> Iterable[Message]:
+        """Return what each viewer is told first: every declaration and outline."""
         with self._streams.lock:
-            return [stream.declare for stream in self._streams.all]
+            declarations = [stream.declare for stream in self._streams.all]
+            return [*declarations, *self._outlines.values()]
 
     def due(self, subscribe: Subscribe, waiting: Sequence[Parcel]) -> list[Parcel]:
         """Return what a viewer is to get, of what waits for it and of what is kept, retained."""

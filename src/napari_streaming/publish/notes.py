@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from napari_streaming.transport.channel import Link
 from napari_streaming.wire.flow import SendWindow
-from napari_streaming.wire.messages import Declare, Message, Metric, Segment, Status
+from napari_streaming.wire.messages import Declare, Message, Metric, Outline, Segment, Status
 
 __all__ = ["MAX_QUEUED", "Notes"]
 
@@ -60,7 +60,7 @@ class Notes:
     def rewind(self) -> None:
         """Queue again what was not acknowledged, except what opens a session."""
         both = (*self._under_way.clear(), *self._messages)
-        self._messages = deque(m for m in both if not isinstance(m, Declare | Segment))
+        self._messages = deque(m for m in both if not isinstance(m, Declare | Segment | Outline))
         self._under_way = SendWindow(_UNDER_WAY)
 
     def acknowledge(self, total: int) -> None:

@@ -21,7 +21,6 @@ from napari_streaming.wire.flow import Drops, SendWindow
 from napari_streaming.wire.messages import (
     Ack,
     Attached,
-    Declare,
     Gap,
     Item,
     Message,
@@ -197,14 +196,14 @@ class Outbox:
         self,
         link: Link,
         subscribe: Subscribe,
-        declared: Callable[[], Iterable[Declare]],
+        standing: Callable[[], Iterable[Message]],
         due: Callable[[Subscribe, Sequence[Parcel]], list[Parcel]],
         segment: Segment,
     ) -> None:
         """Start afresh with a link: what was under way before has not arrived.
 
         What `due` makes of the viewer's wish and of what waits here takes the place of what
-        waits; it returns parcels retained. It and `declared` are asked with the queue held
+        waits; it returns parcels retained. It and `standing` are asked with the queue held
         still, so that nothing that is published meanwhile falls between.
         """
         with self._lock:
@@ -218,7 +217,7 @@ class Outbox:
             self.viewer = link.peer.run
             can_share = link.is_local and bool(segment.address)
             self._shared = None if can_share else False
-            self._notes.put_first([*([segment] if can_share else []), *declared()])
+            self._notes.put_first([*([segment] if can_share else []), *standing()])
             self._is_open, self._is_expected = True, False
 
     def _tell_missing(self, subscribe: Subscribe, parcels: Iterable[Parcel]) -> None:

@@ -30,7 +30,14 @@ from napari_streaming.publish.viewer_process import start_viewer
 from napari_streaming.settings import PublisherSettings
 from napari_streaming.transport.runtime import host_identity, new_token, program_name
 from napari_streaming.uri import parse_url
-from napari_streaming.wire.messages import Coordinate, Peer, QualityOfService, Status, StatusLevel
+from napari_streaming.wire.messages import (
+    Coordinate,
+    Outline,
+    Peer,
+    QualityOfService,
+    Status,
+    StatusLevel,
+)
 
 __all__ = ["Publisher", "PublisherStats"]
 
@@ -52,6 +59,9 @@ class Publisher(GeometryCalls):
         What viewers call this program; by default the script's name.
     settings : PublisherSettings, optional
         Limits.
+    part_of : str, optional
+        What all publishers have in common that fill the same layers at the same time: the
+        workers of one run. By default each publisher is a run of its own.
 
     Raises
     ------
@@ -72,6 +82,7 @@ class Publisher(GeometryCalls):
         spawn: bool = False,
         name: str | None = None,
         settings: PublisherSettings | None = None,
+        part_of: str = "",
     ) -> None:
         self._settings = settings or PublisherSettings()
         parsed = [parse_url(url) for url in urls]
@@ -83,6 +94,7 @@ class Publisher(GeometryCalls):
             host=host_identity(),
             pid=os.getpid(),
             run=new_token(),
+            part_of=part_of,
         )
         # Also when nobody holds the publisher any more, and when the interpreter ends.
         self._finalizer = weakref.finalize(self, self._engine.close, self._settings.close_timeout)
@@ -276,6 +288,17 @@ class Publisher(GeometryCalls):
         if level not in ("info", "warning", "error", "complete"):
             raise DataError(f"status {level!r}: use info, warning, error or complete")
         self._engine.tell(Status(level, clean_text(str(text))[:65536], time.time()))
+
+    def outline(self, outline: Outline) -> None:
+        """Tell viewers what a pipeline does with the output of each step.
+
+        Parameters
+        ----------
+        outline : Outline
+            Takes the place of an earlier one of the same title.
+        """
+        self._engine.check_open()
+        self._engine.outline(outline)
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until every viewer has acknowledged everything.

@@ -12,7 +12,6 @@ from napari_streaming.transport.channel import Channel, Link
 from napari_streaming.uri import StreamURL
 from napari_streaming.wire.codec import Buffer
 from napari_streaming.wire.messages import (
-    Declare,
     Message,
     Peer,
     Problem,
@@ -56,8 +55,8 @@ class Source(Protocol):
 
     segment: Segment
 
-    def declarations(self) -> Iterable[Declare]:
-        """Return the declaration of every stream."""
+    def standing(self) -> Iterable[Message]:
+        """Return what each viewer is told first: every declaration and outline."""
 
     def due(self, subscribe: Subscribe, waiting: Sequence[Parcel]) -> list[Parcel]:
         """Return what a viewer is to get, of what waits for it and of what is kept, retained."""
@@ -154,7 +153,7 @@ class Sink:
             source.complain(f"{self.url.redacted()}: {message.text}")
         elif isinstance(message, Subscribe):
             outbox = self._outboxes[link]
-            outbox.open(link, message, source.declarations, source.due, source.segment)
+            outbox.open(link, message, source.standing, source.due, source.segment)
         else:
             self._outboxes[link].received(message)
 

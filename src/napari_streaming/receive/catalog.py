@@ -15,7 +15,7 @@ from napari_streaming.receive.placement import Axes, Mode, Placement, check_choi
 from napari_streaming.receive.plane_memory import PlaneMemory
 from napari_streaming.receive.streamed_layer import StreamedLayer
 from napari_streaming.settings import ReceiverSettings
-from napari_streaming.wire.messages import Declare, Metric, Status
+from napari_streaming.wire.messages import Declare, Metric, Outline, Status
 
 __all__ = ["Catalog", "LogLine", "MetricSeries", "NewRun", "Sizes", "StreamedLayer"]
 
@@ -24,6 +24,7 @@ NewRun = Literal["continue", "replace", "beside"]
 
 _MAX_METRIC = 1_000_000
 _MAX_LOG = 1000
+_MAX_OUTLINES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,14 @@ class Catalog(Mapping[str, StreamedLayer]):
     Attributes
     ----------
     metrics : dict of str to MetricSeries
+    outlines : dict of str to Outline
+        What pipelines said they do, by title.
     log : deque of LogLine
     """
 
     def __init__(self, arena: Arena | None = None, budget: int | None = None) -> None:
         self.metrics: dict[str, MetricSeries] = {}
+        self.outlines: dict[str, Outline] = {}
         self.log: deque[LogLine] = deque(maxlen=_MAX_LOG)
         self._changed = threading.Condition(threading.RLock())
         self._version = 0
@@ -233,6 +237,14 @@ class Catalog(Mapping[str, StreamedLayer]):
             series.steps.extend(metric.steps)
             series.values.extend(metric.values)
             series.times.extend(metric.times)
+            self.notify()
+
+    def set_outline(self, outline: Outline) -> None:
+        """Note what a pipeline does, instead of what it said before."""
+        with self._changed:
+            self.outlines[outline.title] = outline
+            if len(self.outlines) > _MAX_OUTLINES:
+                del self.outlines[next(iter(self.outlines))]
             self.notify()
 
     def add_status(self, status: Status, offset: float) -> None:

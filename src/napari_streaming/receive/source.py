@@ -28,6 +28,7 @@ from napari_streaming.wire.messages import (
     Item,
     Message,
     Metric,
+    Outline,
     Peer,
     Problem,
     Segment,
@@ -150,7 +151,7 @@ class Source:
             if other.peer.run == run:  # its connection is dead, and we have yet to notice
                 before.update(publisher.said)
         self._publishers[link] = _Publisher(said_before=before)
-        self._catalog.run_began(run)
+        self._catalog.run_began(_whole(link))
         link.send(Subscribe(self._history, self._have(run)))
         self._show_state()
 
@@ -158,7 +159,7 @@ class Source:
         """Note that a publisher is gone; what it sent stays."""
         publisher = self._publishers.pop(link)
         self._said[link.peer.run] = publisher.said
-        self._catalog.run_ended(link.peer.run)
+        self._catalog.run_ended(_whole(link))
         if not publisher.ended:
             self._catalog.say("warning", f"{link.peer.program} is gone: {reason}")
         self._show_state()
@@ -190,7 +191,7 @@ class Source:
         if isinstance(message, Declare):
             if problem := contradiction(message):
                 raise MalformedError(f"stream {message.name!r}: {problem}")
-            layer = self._catalog.declare(message, link.peer.run)
+            layer = self._catalog.declare(message, _whole(link))
             publisher.streams[message.stream] = message, layer
         elif isinstance(message, Segment):
             link.send(self._attach(publisher, message))
@@ -200,6 +201,8 @@ class Source:
         elif isinstance(message, Status):
             if not publisher.repeats(message):
                 self._catalog.add_status(message, _offset(link))
+        elif isinstance(message, Outline):
+            self._catalog.set_outline(message)
         elif isinstance(message, Gap):
             self._take_gap(link, publisher, message)
         elif isinstance(message, Problem):
@@ -293,6 +296,11 @@ class Source:
         layer.counters.refused()
         link.send(Problem("mismatch", f"{layer.name!r}, item {item.sequence}: {problem}"))
         self._catalog.say("error", f"{layer.name!r}: item {item.sequence} refused: {problem}")
+
+
+def _whole(link: Link) -> str:
+    """Return the run that a publisher is, or is a part of."""
+    return link.peer.part_of or link.peer.run
 
 
 def _offset(link: Link) -> float:

@@ -28,6 +28,8 @@ __all__ = [
     "LayerKind",
     "Message",
     "Metric",
+    "Outline",
+    "OutlineStep",
     "Peer",
     "Ping",
     "Pong",
@@ -79,6 +81,7 @@ class Peer(Struct, frozen=True, kw_only=True):
 
     `host` names the machine and the user's view of it; equal values mean that shared
     memory may work. `window` is what a viewer lets a publisher have under way, in bytes.
+    Publishers that are parts of one whole, the workers of a pipeline, share its layers.
     """
 
     role: Literal["publish", "view"]
@@ -88,6 +91,7 @@ class Peer(Struct, frozen=True, kw_only=True):
     pid: Count
     run: Short
     window: Count = 0
+    part_of: Short = ""
 
 
 class Hello(Struct, frozen=True, tag="hello"):
@@ -197,6 +201,25 @@ class Status(Struct, frozen=True, tag="status"):
     time: Time
 
 
+class OutlineStep(Struct, frozen=True, kw_only=True):
+    """One step of an outline: what becomes of its output, and how far it is."""
+
+    name: Name
+    written: Short
+    streamed: bool
+    why: Short
+    done: Count = 0
+    failed: Count = 0
+    total: Count = 0
+
+
+class Outline(Struct, frozen=True, tag="outline"):
+    """What a pipeline does, step by step; takes the place of an earlier one of this title."""
+
+    title: Name
+    steps: Annotated[tuple[OutlineStep, ...], Meta(max_length=1024)]
+
+
 class Gap(Struct, frozen=True, tag="gap"):
     """`count` items of a stream, between two sequence numbers, were not sent, and why."""
 
@@ -278,6 +301,7 @@ Message = (
     | Item
     | Metric
     | Status
+    | Outline
     | Gap
     | Subscribe
     | Segment

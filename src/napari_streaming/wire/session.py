@@ -22,6 +22,7 @@ from napari_streaming.wire.messages import (
     Item,
     Message,
     Metric,
+    Outline,
     Peer,
     Ping,
     Pong,
@@ -58,7 +59,7 @@ TRANSITIONS: dict[tuple[State, bool, type], State] = {
 }
 
 _SPOKEN_BY = {
-    "publish": (Declare, Item, Metric, Status, Gap, Segment, End, Problem, Ping, Pong),
+    "publish": (Declare, Item, Metric, Status, Outline, Gap, Segment, End, Problem, Ping, Pong),
     "view": (Subscribe, Ack, Attached, Problem, Ping, Pong),
 }
 
