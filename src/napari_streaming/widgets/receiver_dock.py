@@ -24,6 +24,7 @@ from napari_streaming.errors import StreamingError
 from napari_streaming.napari_plugin.session import ReceiverSession, warm_up
 from napari_streaming.uri import DEFAULT_URL, parse_url
 from napari_streaming.widgets.memory import MemoryForm
+from napari_streaming.widgets.outline import OutlineTable
 from napari_streaming.widgets.placement import PlacementForm
 from napari_streaming.widgets.policy import PolicyForm
 from napari_streaming.widgets.stats import LogView, MetricTable, StreamTable
@@ -83,6 +84,7 @@ class ReceiverDock(QWidget):
         self._policy = PolicyForm(self.session.policy, self)
         self._placement = PlacementForm(self)
         self._memory = MemoryForm(self.session.receiver.layers.memory[1], self)
+        self._outline = OutlineTable(self)
         self._streams = StreamTable(self)
         self._metrics = MetricTable(self)
         self._log = LogView(self)
@@ -124,11 +126,10 @@ class ReceiverDock(QWidget):
         grid.addWidget(self._copy, 3, 2)
         layout.addLayout(grid)
         tables = QSplitter(Qt.Orientation.Vertical, self)
-        for widget in (self._streams, self._metrics, self._log):
+        for widget in (self._outline, self._streams, self._metrics, self._log):
             tables.addWidget(widget)
-        tables.setStretchFactor(0, 3)
-        tables.setStretchFactor(1, 1)
-        tables.setStretchFactor(2, 2)
+        for index, share in enumerate((2, 3, 1, 2)):
+            tables.setStretchFactor(index, share)
         layout.addWidget(tables, 1)
         updates = QCollapsible("Updates and memory", self)
         updates.addWidget(self._policy)
@@ -199,6 +200,7 @@ class ReceiverDock(QWidget):
         self._copy.setEnabled(bool(receiver.urls))
         self._memory.show_held(receiver.layers.memory[0])
         self._placement.show_dimensions(receiver.layers.dimensions)
+        self._outline.show_outlines(list(receiver.layers.outlines.values()))
         self._streams.show_layers(list(receiver.layers.values()))
         self._metrics.show_metrics(receiver.layers)
         self._log.show_log(list(receiver.layers.log))

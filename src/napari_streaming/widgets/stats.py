@@ -5,83 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Sequence
-from html import escape
-from typing import TypeAlias
 
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtGui import QFont, QResizeEvent
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QHeaderView,
-    QPlainTextEdit,
-    QTableWidget,
-    QTableWidgetItem,
-    QWidget,
-)
+from qtpy.QtGui import QFont
+from qtpy.QtWidgets import QHeaderView, QPlainTextEdit, QWidget
 
 from napari_streaming.receive.catalog import Catalog, LogLine, StreamedLayer
 from napari_streaming.receive.counters import LayerStats
 from napari_streaming.receive.latency import Quantiles, Recent, Stages
 from napari_streaming.widgets.sparkline import RECENT, SparklineDelegate
+from napari_streaming.widgets.table import MARGINS, Cell, Table, plain
 
 __all__ = ["LogView", "MetricTable", "StreamTable"]
 
-Cell: TypeAlias = tuple[str, str]  # its text and its tooltip
 
-_MARGINS = 10
-
-
-class _Table(QTableWidget):
-    """Rows of text under fixed headers; a row is known by its first cell."""
-
-    def __init__(self, headers: Sequence[str], tips: Sequence[str], parent: QWidget) -> None:
-        super().__init__(0, len(headers), parent)
-        self.setHorizontalHeaderLabels(list(headers))
-        for column, tip in enumerate(tips):
-            self.horizontalHeaderItem(column).setToolTip(tip)
-        self.verticalHeader().hide()
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
-        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # Home is the viewer's after a click, too
-        self.setShowGrid(False)
-        self.setWordWrap(False)
-        header = self.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        header.setMinimumSectionSize(40)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Follow the room that there is."""
-        super().resizeEvent(event)
-        self._fit()
-
-    def changeEvent(self, event: QEvent) -> None:
-        """Follow the font."""
-        super().changeEvent(event)
-        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
-            self._fit()
-
-    def _fit(self) -> None:
-        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + _MARGINS)
-
-    def show_rows(self, rows: Sequence[Sequence[Cell]]) -> None:
-        """Show these rows, touching only the cells that changed."""
-        self.setRowCount(len(rows))
-        for i, row in enumerate(rows):
-            for j, (text, tip) in enumerate(row):
-                cell = self.item(i, j)
-                if cell is None:
-                    cell = QTableWidgetItem()
-                    align = Qt.AlignmentFlag.AlignLeft if j == 0 else Qt.AlignmentFlag.AlignRight
-                    cell.setTextAlignment(align | Qt.AlignmentFlag.AlignVCenter)
-                    self.setItem(i, j, cell)
-                if cell.text() != text:
-                    cell.setText(text)
-                if cell.toolTip() != tip:
-                    cell.setToolTip(tip)
-
-
-class StreamTable(_Table):
+class StreamTable(Table):
     """The counters of each streamed layer."""
 
     def __init__(self, parent: QWidget) -> None:
@@ -99,7 +36,7 @@ class StreamTable(_Table):
         super()._fit()
         header, metrics = self.horizontalHeader().fontMetrics(), self.fontMetrics()
         widths = [
-            _MARGINS + max(header.horizontalAdvance(title), metrics.horizontalAdvance(widest))
+            MARGINS + max(header.horizontalAdvance(title), metrics.horizontalAdvance(widest))
             for title, _, widest in _COLUMNS
         ]
         excess = sum(widths) - self.viewport().width()
@@ -139,7 +76,7 @@ def _cells(layer: StreamedLayer, now: float, recent: Recent) -> tuple[Cell, ...]
     stats, qos = layer.counters.stats(now), layer.declare.qos
     volume = f"{stats.bytes_per_second / 1e6:.1f}"
     return (
-        (layer.name, _plain(f"{layer.name} ({qos})")),
+        (layer.name, plain(f"{layer.name} ({qos})")),
         (qos, qos),
         (_short(stats.received), f"{stats.received:,}"),
         (_short(stats.shown), f"{stats.shown:,} of {stats.received:,}"),
@@ -194,12 +131,7 @@ def _losses(stats: LayerStats) -> str:
         lines.append(f"{stats.dropped:,} dropped, in {gaps}; at last: {stats.gap_reason}")
     if stats.refused:
         lines.append(f"{stats.refused:,} refused: see the log")
-    return _plain("\n".join(lines) or "None was lost")
-
-
-def _plain(text: str) -> str:
-    """Return a tooltip that shows a text as it is: what programs say is not ours to format."""
-    return "<qt>" + escape(text).replace("\n", "<br>") + "</qt>"
+    return plain("\n".join(lines) or "None was lost")
 
 
 def _longest(recent: Recent) -> str:
@@ -210,7 +142,7 @@ def _longest(recent: Recent) -> str:
     return f"The longest wait in the last 30 seconds: {longest * 1e3:.1f} ms"
 
 
-class MetricTable(_Table):
+class MetricTable(Table):
     """The last value of each metric."""
 
     def __init__(self, parent: QWidget) -> None:
@@ -225,7 +157,7 @@ class MetricTable(_Table):
         self.show_rows(
             [
                 tuple(
-                    (text, _plain(text))
+                    (text, plain(text))
                     for text in (name, f"{series.values[-1]:.6g}", f"{series.steps[-1]:.10g}")
                 )
                 for name, series in list(catalog.metrics.items())
