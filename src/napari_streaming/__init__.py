@@ -8,7 +8,7 @@ The producer's side needs neither Qt nor napari::
         pub.image("nuclei", plane, at={"well": "A01", "t": 3})
 """
 
-from napari_streaming.errors import StreamingError
+from napari_streaming.errors import StopRequested, StreamingError
 from napari_streaming.publish.publisher import Publisher, PublisherStats
 from napari_streaming.settings import PublisherSettings, ReceiverSettings
 
@@ -17,5 +17,6 @@ __all__ = [
     "PublisherSettings",
     "PublisherStats",
     "ReceiverSettings",
+    "StopRequested",
     "StreamingError",
 ]

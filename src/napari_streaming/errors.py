@@ -6,6 +6,7 @@
     ├── URLError              a URL that cannot be used (also a ValueError)
     ├── DataError             an array or a name that cannot be streamed (also a ValueError)
     ├── ClosedError           a call on something closed, or carried over a fork
+    ├── StopRequested         a viewer wants the program to end
     ├── TransportError        the address or the shared memory cannot be used (also an OSError)
     │   └── AddressInUseError somebody else listens there
     └── ProtocolError         the other side broke the protocol
@@ -26,6 +27,7 @@ __all__ = [
     "MalformedError",
     "ProtocolError",
     "StateError",
+    "StopRequested",
     "StreamingError",
     "TransportError",
     "URLError",
@@ -47,6 +49,10 @@ class DataError(StreamingError, ValueError):
 
 class ClosedError(StreamingError):
     """A call on a publisher or receiver that is closed."""
+
+
+class StopRequested(StreamingError):  # no error, but what somebody asked for
+    """A viewer wants the program to end; raised where the program says that it may."""
 
 
 class TransportError(StreamingError, OSError):

@@ -37,6 +37,8 @@ class PublisherSettings:
         memory: those that wait for viewers, and all others for those yet to come. 0: none.
     spool_folder : str
         Where on disk; empty: where the system has its temporary files. Nothing stays there.
+    lease : float
+        Seconds that the program stays paused when the viewer that paused it is gone.
     """
 
     memory: int = 512 * MIB
@@ -44,6 +46,7 @@ class PublisherSettings:
     history: int = 16 * MIB
     spool: int = 8 * GIB
     spool_folder: str = ""
+    lease: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

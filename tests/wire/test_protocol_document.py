@@ -14,6 +14,9 @@ from napari_streaming.wire.codec import pack, unpack
 from napari_streaming.wire.messages import Array, Block, Message, OutlineStep, Peer
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+LISTS = (
+    "LayerKind", "StatusLevel", "QualityOfService", "RunState", "ParameterKind", "ControlAction"
+)  # fmt: skip
 MESSAGES = typing.get_args(Message)
 PARTS = (Peer, Array, Block, OutlineStep)
 ALIASES = {kind: name for name, kind in vars(messages).items() if typing.get_args(kind)}
@@ -153,13 +156,13 @@ def test_the_bounds_are_those_of_the_types(row):
     elif name == "Time":
         assert bounds.endswith("at least 0, below 2^37")
         assert (meta.ge, meta.lt) == (0, 2**37)
-    elif name in ("LayerKind", "StatusLevel", "QualityOfService"):
+    elif name in LISTS:
         assert tuple(re.findall("`(.+?)`", bounds)) == typing.get_args(kind)
     elif name == "FeatureDtype":
         dtype = typing.get_args(messages.Dtype)[1].pattern
         assert meta.pattern == dtype.replace("<U[0-9]{1,4}", "U")
     else:
-        assert name in ("Dtype", "Coordinate")
+        assert name in ("Dtype", "Coordinate", "ParameterValue", "Amount")
 
 
 def test_the_pattern_of_dtypes_is_the_one_in_use():

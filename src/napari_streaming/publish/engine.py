@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from napari_streaming.errors import ClosedError, DataError
+from napari_streaming.publish.control import Steering
 from napari_streaming.publish.history import History
 from napari_streaming.publish.layers import LayerSpec
 from napari_streaming.publish.outbox import Outbox
@@ -100,6 +101,7 @@ class Engine:
         self._publishing = threading.Lock()
         self._streams = _Streams()
         self._outlines: dict[str, Outline] = {}
+        self.steering = Steering(self.tell, settings.lease)
         self._lent: dict[int, Lent] = {}
         self._pool = Pool(settings.memory)
         self._spool = Spool(settings.spool, settings.spool_folder)
@@ -338,6 +340,7 @@ class Engine:
                 return
             self._closed = True
         atexit.unregister(self.close)
+        self.steering.end()
         for outbox in self.outboxes():
             outbox.put_last(End())
         self.wait_until_idle(max(0.0, deadline - time.monotonic()))
@@ -367,10 +370,10 @@ class Engine:
     # ---- what the sinks ask for ------------------------------------------------------
 
     def standing(self) -> Iterable[Message]:
-        """Return what each viewer is told first: every declaration and outline."""
+        """Return what each viewer is told first: what is declared, and where things stand."""
         with self._streams.lock:
             declarations = [stream.declare for stream in self._streams.all]
-            return [*declarations, *self._outlines.values()]
+            return [*declarations, *self._outlines.values(), *self.steering.standing]
 
     def due(self, subscribe: Subscribe, waiting: Sequence[Parcel]) -> list[Parcel]:
         """Return what a viewer is to get, of what waits for it and of what is kept, retained."""

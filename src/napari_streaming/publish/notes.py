@@ -7,12 +7,23 @@ from collections.abc import Iterable
 
 from napari_streaming.transport.channel import Link
 from napari_streaming.wire.flow import SendWindow
-from napari_streaming.wire.messages import Declare, Message, Metric, Outline, Segment, Status
+from napari_streaming.wire.messages import (
+    Declare,
+    Message,
+    Metric,
+    Outline,
+    Parameter,
+    Progress,
+    Running,
+    Segment,
+    Status,
+)
 
 __all__ = ["MAX_QUEUED", "Notes"]
 
 MAX_QUEUED = 65536
 _UNDER_WAY = 1024
+_STANDING = (Declare, Segment, Outline, Parameter, Progress, Running)  # said anew anyway
 
 
 class Notes:
@@ -60,7 +71,7 @@ class Notes:
     def rewind(self) -> None:
         """Queue again what was not acknowledged, except what opens a session."""
         both = (*self._under_way.clear(), *self._messages)
-        self._messages = deque(m for m in both if not isinstance(m, Declare | Segment | Outline))
+        self._messages = deque(m for m in both if not isinstance(m, _STANDING))
         self._under_way = SendWindow(_UNDER_WAY)
 
     def acknowledge(self, total: int) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from napari_streaming.errors import DataError
+from napari_streaming.publish.control_calls import ControlCalls
 from napari_streaming.publish.engine import Engine, PublisherStats
 from napari_streaming.publish.geometry_calls import GeometryCalls
 from napari_streaming.publish.layers import Part, image_spec, labels_spec
@@ -32,7 +33,6 @@ from napari_streaming.transport.runtime import host_identity, new_token, program
 from napari_streaming.uri import parse_url
 from napari_streaming.wire.messages import (
     Coordinate,
-    Outline,
     Peer,
     QualityOfService,
     Status,
@@ -42,7 +42,7 @@ from napari_streaming.wire.messages import (
 __all__ = ["Publisher", "PublisherStats"]
 
 
-class Publisher(GeometryCalls):
+class Publisher(GeometryCalls, ControlCalls):
     """Streams layers, metrics and status to viewers, and never waits for one.
 
     Every call copies its data into memory of the publisher's own and returns. When viewers
@@ -288,17 +288,6 @@ class Publisher(GeometryCalls):
         if level not in ("info", "warning", "error", "complete"):
             raise DataError(f"status {level!r}: use info, warning, error or complete")
         self._engine.tell(Status(level, clean_text(str(text))[:65536], time.time()))
-
-    def outline(self, outline: Outline) -> None:
-        """Tell viewers what a pipeline does with the output of each step.
-
-        Parameters
-        ----------
-        outline : Outline
-            Takes the place of an earlier one of the same title.
-        """
-        self._engine.check_open()
-        self._engine.outline(outline)
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until every viewer has acknowledged everything.

@@ -6,16 +6,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from napari_streaming.publish.control import RefusedError, Steering
 from napari_streaming.publish.outbox import Outbox, Tally
 from napari_streaming.publish.staging import Parcel
 from napari_streaming.transport.channel import Channel, Link
 from napari_streaming.uri import StreamURL
 from napari_streaming.wire.codec import Buffer
 from napari_streaming.wire.messages import (
+    Control,
     Message,
     Peer,
     Problem,
     Segment,
+    SetParameter,
     Subscribe,
 )
 
@@ -54,9 +57,10 @@ class Source(Protocol):
     """What a sink needs from its publisher. All of it is safe in any thread."""
 
     segment: Segment
+    steering: Steering
 
     def standing(self) -> Iterable[Message]:
-        """Return what each viewer is told first: every declaration and outline."""
+        """Return what each viewer is told first: what is declared, and where things stand."""
 
     def due(self, subscribe: Subscribe, waiting: Sequence[Parcel]) -> list[Parcel]:
         """Return what a viewer is to get, of what waits for it and of what is kept, retained."""
@@ -143,6 +147,7 @@ class Sink:
         outbox.expect()
         self._outboxes = {**self._outboxes, link: outbox}
         self._state = "connected"
+        self._source.steering.viewer_came(link.peer.run)
         self._source.changed()
 
     def received(self, link: Link, message: Message, buffers: Sequence[Buffer]) -> None:
@@ -151,14 +156,27 @@ class Sink:
         if isinstance(message, Problem):
             self._problems += 1
             source.complain(f"{self.url.redacted()}: {message.text}")
+        elif isinstance(message, Control | SetParameter):
+            self._steer(link, message)
         elif isinstance(message, Subscribe):
             outbox = self._outboxes[link]
             outbox.open(link, message, source.standing, source.due, source.segment)
         else:
             self._outboxes[link].received(message)
 
+    def _steer(self, link: Link, wish: Control | SetParameter) -> None:
+        """Do what a viewer wants, or tell it why not."""
+        if not link.session.may_control:
+            link.send(Problem("forbidden", "this token is only for looking on"))
+            return
+        try:
+            self._source.steering.take(wish, link.peer)
+        except RefusedError as error:
+            link.send(Problem("steering", str(error)[:1000]))
+
     def lost(self, link: Link, reason: str) -> None:
         """Keep what the viewer did not acknowledge, if it may come back."""
+        self._source.steering.viewer_left(link.peer.run)
         outbox = self._outboxes[link]
         self._outboxes = {key: box for key, box in self._outboxes.items() if key is not link}
         if outbox is self._kept:

@@ -7,15 +7,24 @@ import time
 import weakref
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.placement import Axes, Mode, Placement, check_choice
 from napari_streaming.receive.plane_memory import PlaneMemory
+from napari_streaming.receive.programs import Program
 from napari_streaming.receive.streamed_layer import StreamedLayer
 from napari_streaming.settings import ReceiverSettings
-from napari_streaming.wire.messages import Declare, Metric, Outline, Status
+from napari_streaming.wire.messages import (
+    Declare,
+    Metric,
+    Outline,
+    Parameter,
+    Progress,
+    Running,
+    Status,
+)
 
 __all__ = ["Catalog", "LogLine", "MetricSeries", "NewRun", "Sizes", "StreamedLayer"]
 
@@ -25,6 +34,7 @@ NewRun = Literal["continue", "replace", "beside"]
 _MAX_METRIC = 1_000_000
 _MAX_LOG = 1000
 _MAX_OUTLINES = 64
+_MAX_PROGRAMS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +70,15 @@ class Catalog(Mapping[str, StreamedLayer]):
     metrics : dict of str to MetricSeries
     outlines : dict of str to Outline
         What pipelines said they do, by title.
+    programs : dict of str to Program
+        The publishers that are there and those that were there last, by their run.
     log : deque of LogLine
     """
 
     def __init__(self, arena: Arena | None = None, budget: int | None = None) -> None:
         self.metrics: dict[str, MetricSeries] = {}
         self.outlines: dict[str, Outline] = {}
+        self.programs: dict[str, Program] = {}
         self.log: deque[LogLine] = deque(maxlen=_MAX_LOG)
         self._changed = threading.Condition(threading.RLock())
         self._version = 0
@@ -245,6 +258,28 @@ class Catalog(Mapping[str, StreamedLayer]):
             self.outlines[outline.title] = outline
             if len(self.outlines) > _MAX_OUTLINES:
                 del self.outlines[next(iter(self.outlines))]
+            self.notify()
+
+    def program_came(self, run: str, name: str) -> None:
+        """Note that a publisher is there; of those that are gone the first ones are forgotten."""
+        with self._changed:
+            known = self.programs.pop(run, None) or Program(run, name)
+            self.programs[run] = replace(known, is_connected=True)
+            gone = [run for run, program in self.programs.items() if not program.is_connected]
+            for one in gone[: max(0, len(self.programs) - _MAX_PROGRAMS)]:
+                del self.programs[one]
+            self.notify()
+
+    def program_told(self, run: str, message: Running | Progress | Parameter) -> None:
+        """Note what a publisher says of itself."""
+        with self._changed:
+            self.programs[run] = self.programs[run].told(message)
+            self.notify()
+
+    def program_left(self, run: str) -> None:
+        """Note that a publisher is gone."""
+        with self._changed:
+            self.programs[run] = replace(self.programs[run], is_connected=False)
             self.notify()
 
     def add_status(self, status: Status, offset: float) -> None:

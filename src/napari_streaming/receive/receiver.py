@@ -16,7 +16,13 @@ from napari_streaming.receive.source import Source, SourceStats
 from napari_streaming.settings import ReceiverSettings
 from napari_streaming.transport.runtime import host_identity, new_token, program_name
 from napari_streaming.uri import parse_url
-from napari_streaming.wire.messages import Peer
+from napari_streaming.wire.messages import (
+    Control,
+    ControlAction,
+    ParameterValue,
+    Peer,
+    SetParameter,
+)
 
 __all__ = ["Receiver"]
 
@@ -108,6 +114,35 @@ class Receiver:
         """What a publisher elsewhere is given to reach each URL that listens."""
         urls = [source.url for source in self._sources.values()]
         return tuple(url.shareable() for url in urls if url.listen)
+
+    def control(self, run: str, action: ControlAction) -> None:
+        """Ask a program to pause, resume, take a step or stop.
+
+        Parameters
+        ----------
+        run : str
+            Which: a key of ``layers.programs``.
+        action : {"pause", "resume", "step", "stop"}
+        """
+        self._ask(run, Control(action))
+
+    def set_parameter(self, run: str, name: str, value: ParameterValue) -> None:
+        """Ask a program to use a value; what it does of it stands in ``layers.programs``.
+
+        Parameters
+        ----------
+        run : str
+            Which: a key of ``layers.programs``.
+        name : str
+            The parameter's.
+        value : bool, int, float or str
+            Of a button anything: it is pressed.
+        """
+        self._ask(run, SetParameter(name, value))
+
+    def _ask(self, run: str, wish: Control | SetParameter) -> None:
+        for source in list(self._sources.values()):
+            source.ask(run, wish)
 
     def wait(self, condition: Callable[[], object], timeout: float) -> bool:
         """Wait until a condition holds; it is looked at after every change.

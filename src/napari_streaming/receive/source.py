@@ -22,6 +22,7 @@ from napari_streaming.wire.flow import Receipts
 from napari_streaming.wire.flow import Sequence as Numbers
 from napari_streaming.wire.messages import (
     Attached,
+    Control,
     Declare,
     End,
     Gap,
@@ -29,9 +30,13 @@ from napari_streaming.wire.messages import (
     Message,
     Metric,
     Outline,
+    Parameter,
     Peer,
     Problem,
+    Progress,
+    Running,
     Segment,
+    SetParameter,
     Status,
     Subscribe,
 )
@@ -123,6 +128,7 @@ class Source:
         self._state = "listening" if url.listen else "waiting for a publisher"
         self._idle_state = self._state
         self._refused = 0
+        self._wishes: deque[tuple[str, Control | SetParameter]] = deque()  # by run
         self._channel = Channel(url, me, self)
         self._channel.start()
 
@@ -135,6 +141,11 @@ class Source:
         """Stop listening or disconnect."""
         self._channel.close(timeout)
         self._publishers.clear()  # and their shared memory
+
+    def ask(self, run: str, wish: Control | SetParameter) -> None:
+        """Ask something of a publisher; from any thread."""
+        self._wishes.append((run, wish))
+        self._channel.wake()
 
     def stats(self) -> SourceStats:
         """Return how it is doing."""
@@ -152,6 +163,7 @@ class Source:
                 before.update(publisher.said)
         self._publishers[link] = _Publisher(said_before=before)
         self._catalog.run_began(_whole(link))
+        self._catalog.program_came(run, link.peer.program)
         link.send(Subscribe(self._history, self._have(run)))
         self._show_state()
 
@@ -160,6 +172,8 @@ class Source:
         publisher = self._publishers.pop(link)
         self._said[link.peer.run] = publisher.said
         self._catalog.run_ended(_whole(link))
+        if not any(other.peer.run == link.peer.run for other in self._publishers):
+            self._catalog.program_left(link.peer.run)
         if not publisher.ended:
             self._catalog.say("warning", f"{link.peer.program} is gone: {reason}")
         self._show_state()
@@ -172,7 +186,12 @@ class Source:
         self._catalog.notify()
 
     def turn(self) -> None:
-        """Acknowledge what was taken in."""
+        """Acknowledge what was taken in, and pass on what viewers want."""
+        while self._wishes:
+            run, wish = self._wishes.popleft()
+            for link in self._publishers:
+                if link.peer.run == run:
+                    link.send(wish)
         for link, publisher in list(self._publishers.items()):
             self._acknowledge(link, publisher)
 
@@ -203,6 +222,8 @@ class Source:
                 self._catalog.add_status(message, _offset(link))
         elif isinstance(message, Outline):
             self._catalog.set_outline(message)
+        elif isinstance(message, Running | Progress | Parameter):
+            self._catalog.program_told(link.peer.run, message)
         elif isinstance(message, Gap):
             self._take_gap(link, publisher, message)
         elif isinstance(message, Problem):

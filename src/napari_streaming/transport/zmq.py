@@ -25,6 +25,7 @@ from napari_streaming.transport.runtime import runtime_folder
 from napari_streaming.transport.waker import Waker
 from napari_streaming.uri import StreamURL
 from napari_streaming.wire.codec import MAX_BUFFER, Buffer
+from napari_streaming.wire.session import view_token
 
 __all__ = ["ConnectingEndpoint", "ListeningEndpoint"]
 
@@ -273,4 +274,6 @@ def _server_key(token: str) -> bytes:
 
     Any 32 bytes are a Curve25519 secret (Bernstein 2006, section 3).
     """
-    return z85.encode(hashlib.sha256(b"napari-streaming curve " + token.encode()).digest())
+    return z85.encode(
+        hashlib.sha256(b"napari-streaming curve " + view_token(token).encode()).digest()
+    )

@@ -19,6 +19,8 @@ __all__ = [
     "Array",
     "Attached",
     "Block",
+    "Control",
+    "ControlAction",
     "Coordinate",
     "Declare",
     "End",
@@ -30,13 +32,20 @@ __all__ = [
     "Metric",
     "Outline",
     "OutlineStep",
+    "Parameter",
+    "ParameterKind",
+    "ParameterValue",
     "Peer",
     "Ping",
     "Pong",
     "Problem",
+    "Progress",
     "QualityOfService",
     "Reject",
+    "RunState",
+    "Running",
     "Segment",
+    "SetParameter",
     "Status",
     "StatusLevel",
     "Subscribe",
@@ -49,6 +58,7 @@ Text = Annotated[str, Meta(max_length=65536)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Generation = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Time = Annotated[float, Meta(ge=0, lt=2**37)]  # before the year 6326: always a date
+Amount = Annotated[float, Meta(ge=0)]
 StreamId = Annotated[int, Meta(ge=0, lt=2**32)]
 Dtype = Annotated[str, Meta(pattern=r"^([|]b1|[|][iu]1|<[iu][248]|<f[248]|<U[0-9]{1,4})\Z")]
 FeatureDtype = Annotated[str, Meta(pattern=r"^([|]b1|[|][iu]1|<[iu][248]|<f[248]|U)\Z")]
@@ -74,6 +84,10 @@ PLANE_KINDS: tuple[LayerKind, ...] = ("image", "labels")
 """Of these an item holds planes; of the others sets of points and the like."""
 QualityOfService = Literal["latest", "reliable"]
 StatusLevel = Literal["info", "warning", "error", "complete"]
+ControlAction = Literal["pause", "resume", "step", "stop"]
+RunState = Literal["running", "paused", "stopping"]
+ParameterKind = Literal["float", "int", "choice", "bool", "button", "text"]
+ParameterValue = bool | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float | Text
 
 
 class Peer(Struct, frozen=True, kw_only=True):
@@ -220,6 +234,47 @@ class Outline(Struct, frozen=True, tag="outline"):
     steps: Annotated[tuple[OutlineStep, ...], Meta(max_length=1024)]
 
 
+class Running(Struct, frozen=True, tag="running"):
+    """Whether a program that can be steered runs, who said so, and what is to come."""
+
+    state: RunState
+    by: Short = ""
+    note: Text = ""
+
+
+class Progress(Struct, frozen=True, tag="progress"):
+    """How far a program is; a `total` of 0: it does not know."""
+
+    done: Amount
+    total: Amount = 0.0
+    text: Short = ""
+
+
+class Parameter(Struct, frozen=True, tag="parameter", kw_only=True):
+    """A number, word or button of the program that viewers may set, and its value now."""
+
+    name: Name
+    kind: ParameterKind
+    value: ParameterValue
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: Annotated[tuple[Short, ...], Meta(max_length=1024)] = ()
+    by: Short = ""
+
+
+class Control(Struct, frozen=True, tag="control"):
+    """What a viewer wants the program to do."""
+
+    action: ControlAction
+
+
+class SetParameter(Struct, frozen=True, tag="setparameter"):
+    """A value that a viewer wants a parameter to have; of a button anything."""
+
+    name: Name
+    value: ParameterValue
+
+
 class Gap(Struct, frozen=True, tag="gap"):
     """`count` items of a stream, between two sequence numbers, were not sent, and why."""
 
@@ -302,6 +357,11 @@ Message = (
     | Metric
     | Status
     | Outline
+    | Running
+    | Progress
+    | Parameter
+    | Control
+    | SetParameter
     | Gap
     | Subscribe
     | Segment

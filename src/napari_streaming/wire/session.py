@@ -8,6 +8,8 @@ away when it is closed: a new connection is a new session.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import hmac
 from enum import Enum, auto
 
@@ -15,6 +17,7 @@ from napari_streaming.errors import ProtocolError, StateError
 from napari_streaming.wire.messages import (
     Ack,
     Attached,
+    Control,
     Declare,
     End,
     Gap,
@@ -23,18 +26,22 @@ from napari_streaming.wire.messages import (
     Message,
     Metric,
     Outline,
+    Parameter,
     Peer,
     Ping,
     Pong,
     Problem,
+    Progress,
     Reject,
+    Running,
     Segment,
+    SetParameter,
     Status,
     Subscribe,
     Welcome,
 )
 
-__all__ = ["PING_INTERVAL", "TRANSITIONS", "Session", "State"]
+__all__ = ["PING_INTERVAL", "TRANSITIONS", "Session", "State", "view_token"]
 
 PING_INTERVAL = 1.0
 """Seconds between two Pings on an open session."""
@@ -59,9 +66,33 @@ TRANSITIONS: dict[tuple[State, bool, type], State] = {
 }
 
 _SPOKEN_BY = {
-    "publish": (Declare, Item, Metric, Status, Outline, Gap, Segment, End, Problem, Ping, Pong),
-    "view": (Subscribe, Ack, Attached, Problem, Ping, Pong),
-}
+    "publish": (
+        Declare, Item, Metric, Status, Outline, Running, Progress, Parameter, Gap, Segment, End,
+        Problem, Ping, Pong,
+    ),
+    "view": (Subscribe, Ack, Attached, Control, SetParameter, Problem, Ping, Pong),
+}  # fmt: skip
+
+_VIEW_ONLY = "view-"
+
+
+def view_token(token: str) -> str:
+    """Return the token that lets its holder look on, made from one that lets it steer.
+
+    Parameters
+    ----------
+    token : str
+        A token; one to look on with is returned as it is.
+
+    Returns
+    -------
+    str
+        ``view-`` and the first 128 bits of a SHA-256, from which nobody gets the other back.
+    """
+    if token.startswith(_VIEW_ONLY):
+        return token
+    digest = hashlib.sha256(b"napari-streaming view " + token.encode()).digest()
+    return _VIEW_ONLY + base64.urlsafe_b64encode(digest[:16]).decode().rstrip("=")
 
 
 class Session:
@@ -83,6 +114,9 @@ class Session:
     state : State
     peer : Peer or None
         The other side, once the session is open.
+    may_control : bool
+        Whether the other side may steer, if it is a viewer: not if it only showed the token
+        to look on with.
     clock_offset : float
         Seconds to add to a time of ours to get the peer's, from the exchange with the
         shortest round trip so far (as NTP does, RFC 5905 section 8).
@@ -95,6 +129,7 @@ class Session:
     def __init__(self, me: Peer, *, listen: bool, token: str, now: float) -> None:
         self.state = State.NEW
         self.peer: Peer | None = None
+        self.may_control = True
         self.clock_offset = 0.0
         self.round_trip = float("inf")
         self.closed_because = ""
@@ -170,10 +205,8 @@ class Session:
             self._close(f"{message.code}: {message.reason}")
             return None
         assert isinstance(message, Hello | Welcome)
-        if isinstance(message, Hello) and not hmac.compare_digest(
-            message.token.encode(), self._token.encode()
-        ):
-            raise _TokenError("wrong or missing token")
+        if isinstance(message, Hello):
+            self._check(message.token)
         if message.peer.role == self._me.role:
             raise _RoleError(f"both sides {self._me.role}: a publisher needs a viewer")
         self.peer = message.peer
@@ -182,6 +215,16 @@ class Session:
             self._outgoing.append(Welcome(self._me))
         self._outgoing.append(Ping(now))
         return None
+
+    def _check(self, shown: str) -> None:
+        """Compare a token in a time that does not depend on it."""
+        mine, looking_on = (
+            hmac.compare_digest(shown.encode(), token.encode())
+            for token in (self._token, view_token(self._token))
+        )
+        if not (mine or looking_on):
+            raise _TokenError("wrong or missing token")
+        self.may_control = mine
 
     def _converse(self, message: Message, now: float) -> Message | None:
         said = type(message).__name__

@@ -1,0 +1,53 @@
+"""The programs that publish: whether they run, how far they are, and what can be set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from napari_streaming.wire.messages import Parameter, Progress, Running
+
+__all__ = ["Program"]
+
+_MAX_PARAMETERS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a publisher said of itself, as of now.
+
+    Parameters
+    ----------
+    run : str
+        Tells it from all other publishers that ever were.
+    name : str
+        For people.
+    is_connected : bool
+        Whether it is there now.
+    running : Running or None
+        None: it cannot be paused or stopped.
+    progress : Progress or None
+    parameters : dict of str to Parameter
+        By name.
+    """
+
+    run: str
+    name: str
+    is_connected: bool = True
+    running: Running | None = None
+    progress: Progress | None = None
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+
+    @property
+    def is_steered(self) -> bool:
+        """Whether there is anything that a viewer may do."""
+        return self.running is not None or bool(self.parameters)
+
+    def told(self, message: Running | Progress | Parameter) -> Program:
+        """Return the program as it is after a message of its own."""
+        if isinstance(message, Running):
+            return replace(self, running=message)
+        if isinstance(message, Progress):
+            return replace(self, progress=message)
+        if message.name not in self.parameters and len(self.parameters) >= _MAX_PARAMETERS:
+            return self
+        return replace(self, parameters={**self.parameters, message.name: message})

@@ -1,0 +1,114 @@
+"""A program and its viewers, over real sockets: pause, stop, parameters, and who may."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+import numpy as np
+import pytest
+
+import napari_streaming as ns
+from napari_streaming.errors import ClosedError
+from napari_streaming.receive.receiver import Receiver
+from napari_streaming.uri import parse_url
+from napari_streaming.wire.session import view_token
+
+LISTEN = "tcp://127.0.0.1:0?listen"
+
+
+class Loop:
+    """A program in a thread: it counts the steps that viewers let it take."""
+
+    def __init__(self, publisher):
+        self.steps, self.rates = 0, []
+        self._publisher = publisher
+        self.end = threading.Event()
+        self.thread = threading.Thread(target=self._run_until_closed, daemon=True)
+        self.thread.start()
+
+    def _run_until_closed(self):
+        with contextlib.suppress(ClosedError):
+            self._run()
+
+    def _run(self):
+        for _ in self._publisher.steps(range(100_000)):
+            self.rates.append(self._publisher.parameter("rate", 0.1, min=0, max=1))
+            self.steps += 1
+            if self.end.wait(0.001):
+                return
+
+
+@pytest.fixture
+def program():
+    with ns.Publisher(LISTEN, settings=ns.PublisherSettings(lease=0.2)) as publisher:
+        loop = Loop(publisher)
+        yield publisher, loop
+        loop.end.set()
+    loop.thread.join(10)
+    assert not loop.thread.is_alive(), "a program that is paused goes on when nobody can steer it"
+
+
+def the_program(viewer):
+    (program,) = viewer.layers.programs.values()
+    return program
+
+
+def state(viewer):
+    programs = [p for p in viewer.layers.programs.values() if p.running]
+    return programs[0].running.state if programs else None
+
+
+def test_a_viewer_pauses_tunes_and_stops_a_program_and_others_see_it(program, until):
+    publisher, loop = program
+    with Receiver(publisher.urls[0]) as anna, Receiver(publisher.urls[0]) as ben:
+        until(lambda: state(anna) == state(ben) == "running")
+        until(lambda: "rate" in the_program(anna).parameters)
+        run = the_program(anna).run
+        anna.control(run, "pause")
+        until(lambda: state(ben) == "paused")
+        before = loop.steps
+        anna.set_parameter(run, "rate", 0.7)
+        until(lambda: the_program(ben).parameters["rate"].value == 0.7)
+        ben.control(run, "step")
+        until(lambda: loop.steps > before)
+        assert loop.steps == before + 1 and loop.rates[-1] == 0.7
+        anna.set_parameter(run, "rate", 7)
+        until(lambda: any("not in 0 to 1" in line.text for line in anna.layers.log))
+        ben.control(run, "stop")
+        loop.thread.join(10)
+        assert not loop.thread.is_alive() and publisher.stop_requested
+        until(lambda: state(anna) == "stopping")
+
+
+def test_who_may_only_look_on_cannot_steer(program, until):
+    publisher, loop = program
+    url = parse_url(publisher.urls[0])
+    with Receiver(str(url.with_token(view_token(url.token)))) as guest:
+        until(lambda: state(guest) == "running")
+        guest.control(the_program(guest).run, "stop")
+        until(lambda: any("only for looking on" in line.text for line in guest.layers.log))
+        before = loop.steps
+        until(lambda: loop.steps > before + 5)
+
+
+def test_a_program_goes_on_without_the_viewer_that_paused_it(program, until):
+    publisher, loop = program
+    with Receiver(publisher.urls[0]) as other:
+        with Receiver(publisher.urls[0]) as viewer:
+            until(lambda: state(viewer) == "running")
+            viewer.control(the_program(viewer).run, "pause")
+            until(lambda: state(other) == "paused")
+            before = loop.steps
+        until(lambda: loop.steps > before + 5)
+        assert "has not come back" in the_program(other).running.note
+        assert any("going on in 0.2 s" in line.text for line in other.layers.log)
+
+
+def test_who_looks_on_over_an_encrypted_connection(until):
+    with ns.Publisher("tcp://127.0.0.1:0?listen&curve") as publisher:
+        url = parse_url(publisher.urls[0])
+        assert url.curve
+        publisher.image("cells", np.ones((4, 4)))
+        with Receiver(str(url.with_token(view_token(url.token)))) as guest:
+            until(lambda: "cells" in guest.layers)
