@@ -40,7 +40,7 @@ lint: env  ## Check style, types and the layering of imports
 
 lock: $(UV)  ## Resolve requirements.lock anew (ARGS=--upgrade moves every version)
 	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
-		--extra viewer --extra demo --extra dask --group dev \
+		--extra viewer --extra server --extra demo --extra dask --group dev \
 		--custom-compile-command "make lock" --output-file requirements.lock $(ARGS)
 
 $(UV):

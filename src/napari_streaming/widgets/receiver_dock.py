@@ -23,6 +23,7 @@ from superqt import QCollapsible
 from napari_streaming.errors import StreamingError
 from napari_streaming.napari_plugin.session import ReceiverSession, warm_up
 from napari_streaming.uri import DEFAULT_URL, parse_url
+from napari_streaming.widgets.controls import ControlPanel
 from napari_streaming.widgets.memory import MemoryForm
 from napari_streaming.widgets.outline import OutlineTable
 from napari_streaming.widgets.placement import PlacementForm
@@ -84,6 +85,7 @@ class ReceiverDock(QWidget):
         self._policy = PolicyForm(self.session.policy, self)
         self._placement = PlacementForm(self)
         self._memory = MemoryForm(self.session.receiver.layers.memory[1], self)
+        self._controls = ControlPanel(self)
         self._outline = OutlineTable(self)
         self._streams = StreamTable(self)
         self._metrics = MetricTable(self)
@@ -125,6 +127,7 @@ class ReceiverDock(QWidget):
         grid.addWidget(self._words, 3, 1)
         grid.addWidget(self._copy, 3, 2)
         layout.addLayout(grid)
+        layout.addWidget(self._controls)
         tables = QSplitter(Qt.Orientation.Vertical, self)
         for widget in (self._outline, self._streams, self._metrics, self._log):
             tables.addWidget(widget)
@@ -155,6 +158,8 @@ class ReceiverDock(QWidget):
         self._placement.mode_chosen.connect(self.session.set_mode)
         self._placement.sizes_chosen.connect(layers.set_sizes)
         self._placement.new_run_chosen.connect(layers.set_new_run)
+        self._controls.asked.connect(self.session.receiver.control)
+        self._controls.set.connect(self.session.receiver.set_parameter)
         self._words.toggled.connect(self.session.set_words)
         self.session.follow_changed.connect(self._show_live)
         for interval, method in ((_TICK_MS, self.session.tick), (_REFRESH_MS, self._refresh)):
@@ -200,6 +205,7 @@ class ReceiverDock(QWidget):
         self._copy.setEnabled(bool(receiver.urls))
         self._memory.show_held(receiver.layers.memory[0])
         self._placement.show_dimensions(receiver.layers.dimensions)
+        self._controls.show_programs(list(receiver.layers.programs.values()))
         self._outline.show_outlines(list(receiver.layers.outlines.values()))
         self._streams.show_layers(list(receiver.layers.values()))
         self._metrics.show_metrics(receiver.layers)

@@ -1,0 +1,98 @@
+"""A program is paused, tuned and stopped with the dock."""
+
+from __future__ import annotations
+
+import pytest
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QMessageBox,
+    QProgressBar,
+    QPushButton,
+    QSlider,
+)
+
+from napari_streaming.widgets.controls import ControlPanel
+
+pytestmark = pytest.mark.napari
+
+PROGRAM = """
+import sys, time
+import napari_streaming as ns
+
+with ns.Publisher(sys.argv[1], name="optimiser") as pub:
+    snaps = 0
+    for i in pub.steps(range(1_000_000)):
+        rate = pub.parameter("rate", 0.1, min=0.0, max=1.0)
+        name = pub.parameter("<i>name</i>", "first")
+        method = pub.parameter("method", "otsu", choices=("otsu", "li"))
+        fast = pub.parameter("fast", False)
+        snaps += pub.button("snap")
+        pub.progress(i, 1_000_000, "optimising 100 %")
+        pub.metric("rate now", rate, i)
+        pub.metric("snaps", snaps, i)
+        pub.metric("said", {"first": 1, "second": 2}[name] + 10 * fast + 100 * (method == "li"), i)
+        time.sleep(0.002)
+    print("ended after", i, "stop requested:", pub.stop_requested)
+"""
+
+
+def button(panel, text):
+    return next(b for b in panel.findChildren(QPushButton) if b.text() == text)
+
+
+def test_a_program_is_paused_tuned_and_stopped_in_the_dock(dock, run, until):
+    layers = dock.session.receiver.layers
+    panel = dock.findChild(ControlPanel)
+    assert not panel.isVisibleTo(dock)
+    process = run(PROGRAM, dock.session.receiver.urls[0])
+    until(lambda: panel.isVisibleTo(dock) and panel.findChildren(QSlider))
+    until(lambda: "snaps" in layers.metrics)
+
+    def last(name):
+        return layers.metrics[name].values[-1]
+
+    def said():
+        return " ".join(label.text() for label in panel.findChildren(QLabel))
+
+    button(panel, "Pause").click()
+    until(lambda: "Paused by" in said())
+    until(lambda: not waiting(layers))
+    at = layers.metrics["snaps"].steps[-1]
+    button(panel, "Step").click()
+    until(lambda: layers.metrics["snaps"].steps[-1] == at + 1)
+    button(panel, "Resume").click()
+    until(lambda: layers.metrics["snaps"].steps[-1] > at + 3)
+
+    slider = panel.findChild(QSlider)
+    slider.setValue(slider.maximum() * 3 // 4)
+    until(lambda: abs(last("rate now") - 0.75) < 0.002)
+    button(panel, "snap").click()
+    until(lambda: last("snaps") == 1)
+    panel.findChild(QCheckBox).setChecked(True)
+    panel.findChild(QComboBox).setCurrentText("li")
+    line = panel.findChild(QLineEdit)
+    line.setText("second")
+    line.textChanged.emit("second")
+    until(lambda: last("said") == 112)
+    assert "<i>name</i>" in said(), "names are shown as they are"
+    assert "optimising 100 %\u2060 " in panel.findChild(QProgressBar).text()
+
+    button(panel, "Stop the program").click()
+    box = panel.findChild(QMessageBox)
+    box.button(QMessageBox.StandardButton.No).click()
+    assert process.poll() is None, "nobody stops a long run by a slip of the mouse"
+    button(panel, "Stop the program").click()
+    panel.findChildren(QMessageBox)[-1].button(QMessageBox.StandardButton.Yes).click()
+    output, _ = process.communicate(timeout=30)
+    assert "stop requested: True" in output
+    until(lambda: not panel.isVisibleTo(dock))
+
+
+def waiting(layers):
+    """Return whether the program still runs: its last step came less than a moment ago."""
+    from time import time
+
+    return time() - layers.metrics["snaps"].times[-1] < 0.3
