@@ -287,6 +287,16 @@ class LayerBinding:
         finally:
             self._moving = was_moving
 
+    def go_to(self, name: str, value: float) -> None:
+        """Move the slider of a dimension to the number on it that is nearest, as a user would."""
+        step = list(self._viewer.dims.current_step)
+        for view, _ in self.shown():
+            values = enumerate(view.coordinates.get(name, ()))
+            near = [(abs(n - value), index) for index, n in values if not isinstance(n, str)]
+            for axis in (axis for axis, own in self._axes_of(view) if own == name and near):
+                step[axis] = min(near)[1]
+        self._viewer.dims.current_step = tuple(step)
+
     def _move_planes(self) -> None:
         """Put each plane where its pixels lie: planes of one layer may lie apart."""
         step = self._viewer.dims.current_step

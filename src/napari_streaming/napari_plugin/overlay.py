@@ -62,9 +62,20 @@ class DimensionOverlay:
         self._is_on = bool(text)
 
     def describe(self) -> str:
+        """Return the coordinates of all layers that are on show, in words."""
+        fixed, sliders = self._coordinates()
+        words = [say(name, value) for name, value in fixed.items()]
+        return " · ".join([*words, *(say(*sliders[axis]) for axis in sorted(sliders))])
+
+    def sliders(self) -> dict[str, Coordinate]:
         """Return the coordinates at the sliders, of all layers that are on show."""
+        _, sliders = self._coordinates()
+        return dict(sliders[axis] for axis in sorted(sliders))
+
+    def _coordinates(self) -> tuple[dict[str, Coordinate], dict[int, tuple[str, Coordinate]]]:
+        """Return what no slider changes, and what stands at each axis that has one."""
         dims = self._viewer.dims
-        fixed, said = dict(self._binding.window), dict[int, str]()
+        fixed, sliders = dict(self._binding.window), dict[int, tuple[str, Coordinate]]()
         for view, layer in self._binding.shown():
             if not layer.visible:
                 continue
@@ -76,9 +87,8 @@ class DimensionOverlay:
                     continue
                 value = view.value_at(name, dims.current_step[axis])
                 if value is not None:
-                    said.setdefault(axis, say(name, value))
-        words = [say(name, value) for name, value in fixed.items()]
-        return " · ".join([*words, *(said[axis] for axis in sorted(said))])
+                    sliders.setdefault(axis, (name, value))
+        return fixed, sliders
 
 
 def say(name: str, value: Coordinate) -> str:

@@ -14,6 +14,7 @@ from napari_streaming.receive.batching import BatchingPolicy
 from napari_streaming.receive.catalog import StreamedLayer
 from napari_streaming.receive.placement import Fixed, Mode
 from napari_streaming.receive.receiver import Receiver
+from napari_streaming.wire.messages import Coordinate
 
 __all__ = ["ReceiverSession", "warm_up"]
 
@@ -103,6 +104,15 @@ class ReceiverSession:
         self.overlay.set_enabled(enabled)
         for window in self._open_windows():
             window.overlay.set_enabled(enabled)
+
+    @property
+    def sliders(self) -> dict[str, Coordinate]:
+        """Where the sliders of the main viewer stand."""
+        return self.overlay.sliders()
+
+    def go_to(self, name: str, value: float) -> None:
+        """Move a slider of the main viewer to the number that is nearest."""
+        self._binding.go_to(name, value)
 
     @property
     def follow(self) -> bool:

@@ -8,9 +8,10 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from napari_streaming.receive.arena import Arena
+from napari_streaming.receive.metrics import Metrics
 from napari_streaming.receive.placement import Axes, Mode, Placement, check_choice
 from napari_streaming.receive.plane_memory import PlaneMemory
 from napari_streaming.receive.programs import Program
@@ -26,12 +27,11 @@ from napari_streaming.wire.messages import (
     Status,
 )
 
-__all__ = ["Catalog", "LogLine", "MetricSeries", "NewRun", "Sizes", "StreamedLayer"]
+__all__ = ["Catalog", "LogLine", "NewRun", "Sizes", "StreamedLayer"]
 
 Sizes = Literal["split", "pad"]
 NewRun = Literal["continue", "replace", "beside"]
 
-_MAX_METRIC = 1_000_000
 _MAX_LOG = 1000
 _MAX_OUTLINES = 64
 _MAX_PROGRAMS = 256
@@ -46,15 +46,6 @@ class LogLine:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class MetricSeries:
-    """The values of one quantity, in order of arrival; the oldest of a million go."""
-
-    steps: deque[float]
-    values: deque[float]
-    times: deque[float]
-
-
 class Catalog(Mapping[str, StreamedLayer]):
     """The layers by name, the metrics and the log. Safe in any thread.
 
@@ -67,7 +58,8 @@ class Catalog(Mapping[str, StreamedLayer]):
 
     Attributes
     ----------
-    metrics : dict of str to MetricSeries
+    metrics : Metrics
+        A mapping of names to :class:`MetricSeries`.
     outlines : dict of str to Outline
         What pipelines said they do, by title.
     programs : dict of str to Program
@@ -76,7 +68,7 @@ class Catalog(Mapping[str, StreamedLayer]):
     """
 
     def __init__(self, arena: Arena | None = None, budget: int | None = None) -> None:
-        self.metrics: dict[str, MetricSeries] = {}
+        self.metrics = Metrics()
         self.outlines: dict[str, Outline] = {}
         self.programs: dict[str, Program] = {}
         self.log: deque[LogLine] = deque(maxlen=_MAX_LOG)
@@ -222,9 +214,10 @@ class Catalog(Mapping[str, StreamedLayer]):
         return layer
 
     def _is_new_run(self, name: str, run: str) -> bool:
-        """Whether a run is new to a layer, and all those that it knows are over."""
+        """Whether a run is new to a layer, and not one of several that fill it now."""
         runs = self._runs[name]
-        return run not in runs and not any(self._running[one] for one in runs)
+        is_shared = self._new_run != "beside" and any(self._running[one] for one in runs)
+        return run not in runs and not is_shared
 
     # ---- what changed ----------------------------------------------------------------
 
@@ -240,16 +233,10 @@ class Catalog(Mapping[str, StreamedLayer]):
             dirty, self._dirty = self._dirty, {}
         return list(dirty.values())
 
-    def add_metric(self, metric: Metric) -> None:
-        """Append values to a metric."""
+    def add_metric(self, metric: Metric, run: str = "") -> None:
+        """Append values of a publisher's run to a metric."""
         with self._changed:
-            series = self.metrics.get(metric.name)
-            if series is None:
-                columns: list[Any] = [deque(maxlen=_MAX_METRIC) for _ in range(3)]
-                series = self.metrics[metric.name] = MetricSeries(*columns)
-            series.steps.extend(metric.steps)
-            series.values.extend(metric.values)
-            series.times.extend(metric.times)
+            self.metrics.add(metric, run, running=self._running, new_run=self._new_run)
             self.notify()
 
     def set_outline(self, outline: Outline) -> None:

@@ -216,7 +216,7 @@ class Source:
             link.send(self._attach(publisher, message))
         elif isinstance(message, Metric):
             if not publisher.repeats(message):
-                self._catalog.add_metric(message)
+                self._catalog.add_metric(message, _whole(link))
         elif isinstance(message, Status):
             if not publisher.repeats(message):
                 self._catalog.add_status(message, _offset(link))

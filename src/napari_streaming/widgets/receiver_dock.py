@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSizePolicy,
     QSplitter,
+    QTabWidget,
     QVBoxLayout,
     QWidget,
 )
@@ -24,6 +25,7 @@ from napari_streaming.errors import StreamingError
 from napari_streaming.napari_plugin.session import ReceiverSession, warm_up
 from napari_streaming.uri import DEFAULT_URL, parse_url
 from napari_streaming.widgets.controls import ControlPanel
+from napari_streaming.widgets.graphs import MetricGraphs
 from napari_streaming.widgets.memory import MemoryForm
 from napari_streaming.widgets.outline import OutlineTable
 from napari_streaming.widgets.placement import PlacementForm
@@ -89,6 +91,7 @@ class ReceiverDock(QWidget):
         self._outline = OutlineTable(self)
         self._streams = StreamTable(self)
         self._metrics = MetricTable(self)
+        self._graphs = MetricGraphs(self)
         self._log = LogView(self)
         self._error = ""
         self._lay_out()
@@ -129,9 +132,12 @@ class ReceiverDock(QWidget):
         layout.addLayout(grid)
         layout.addWidget(self._controls)
         tables = QSplitter(Qt.Orientation.Vertical, self)
-        for widget in (self._outline, self._streams, self._metrics, self._log):
+        metrics = QTabWidget(self)
+        metrics.addTab(self._metrics, "Metrics")
+        metrics.addTab(self._graphs, "Graphs")
+        for widget in (self._outline, self._streams, metrics, self._log):
             tables.addWidget(widget)
-        for index, share in enumerate((2, 3, 1, 2)):
+        for index, share in enumerate((2, 3, 2, 2)):
             tables.setStretchFactor(index, share)
         layout.addWidget(tables, 1)
         updates = QCollapsible("Updates and memory", self)
@@ -160,6 +166,7 @@ class ReceiverDock(QWidget):
         self._placement.new_run_chosen.connect(layers.set_new_run)
         self._controls.asked.connect(self.session.receiver.control)
         self._controls.set.connect(self.session.receiver.set_parameter)
+        self._graphs.step_chosen.connect(self.session.go_to)
         self._words.toggled.connect(self.session.set_words)
         self.session.follow_changed.connect(self._show_live)
         for interval, method in ((_TICK_MS, self.session.tick), (_REFRESH_MS, self._refresh)):
@@ -209,4 +216,5 @@ class ReceiverDock(QWidget):
         self._outline.show_outlines(list(receiver.layers.outlines.values()))
         self._streams.show_layers(list(receiver.layers.values()))
         self._metrics.show_metrics(receiver.layers)
+        self._graphs.show_metrics(receiver.layers.metrics, self.session.sliders)
         self._log.show_log(list(receiver.layers.log))

@@ -161,7 +161,7 @@ class MetricTable(Table):
                     for text in (name, f"{series.values[-1]:.6g}", f"{series.steps[-1]:.10g}")
                 )
                 for name, series in list(catalog.metrics.items())
-                if series.values
+                if len(series)
             ]
         )
 
