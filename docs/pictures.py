@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from qtpy.QtWidgets import QApplication, QComboBox
-from superqt import QCollapsible
+from qtpy.QtWidgets import QApplication, QComboBox, QTabWidget
 
 from napari_streaming.napari_plugin.window import open_window
 
@@ -47,8 +46,6 @@ def main() -> None:
     viewer, dock = open_window("tcp://127.0.0.1:0?listen", title="napari-streaming")
     viewer.window.resize(1560, 960)
     streams = dock.session.receiver.layers
-    for part in dock.findChildren(QCollapsible):
-        part.expand(animate=False)
     command = [sys.executable, "-c", PIPELINE, dock.session.receiver.urls[0]]
     with subprocess.Popen(command) as pipeline:
         wait_for(lambda: pipeline.poll() is not None)
@@ -57,6 +54,7 @@ def main() -> None:
     viewer.layers.move(viewer.layers.index(viewer.layers["nuclei"]), len(viewer.layers))
     viewer.window.screenshot(str(IMAGES / "receiver-sliders.png"), canvas_only=False, flash=False)
 
+    dock.findChild(QTabWidget).setCurrentIndex(2)
     dock.findChild(QComboBox, "stain").setCurrentText("layers")
     wait_for(lambda: "stains · DAB" in viewer.layers)
     del viewer.layers["nuclei"]

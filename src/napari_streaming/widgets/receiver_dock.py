@@ -19,7 +19,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_streaming.errors import StreamingError
 from napari_streaming.napari_plugin.session import ReceiverSession, warm_up
@@ -132,21 +131,16 @@ class ReceiverDock(QWidget):
         layout.addLayout(grid)
         layout.addWidget(self._controls)
         tables = QSplitter(Qt.Orientation.Vertical, self)
-        metrics = QTabWidget(self)
-        metrics.addTab(self._metrics, "Metrics")
-        metrics.addTab(self._graphs, "Graphs")
-        for widget in (self._outline, self._streams, metrics, self._log):
+        for widget in (self._outline, self._streams, self._metrics, self._log):
             tables.addWidget(widget)
-        for index, share in enumerate((2, 3, 2, 2)):
+        for index, share in enumerate((2, 3, 1, 2)):
             tables.setStretchFactor(index, share)
-        layout.addWidget(tables, 1)
-        updates = QCollapsible("Updates and memory", self)
-        updates.addWidget(self._policy)
-        updates.addWidget(self._memory)
-        layout.addWidget(updates)
-        placement = QCollapsible("Placement", self)
-        placement.addWidget(self._placement)
-        layout.addWidget(placement)
+        tabs = QTabWidget(self)
+        tabs.addTab(tables, "Streams")
+        tabs.addTab(self._graphs, "Graphs")
+        tabs.addTab(_column(self._placement), "Placement")
+        tabs.addTab(_column(self._policy, self._memory), "Updates and memory")
+        layout.addWidget(tabs, 1)
         self.setMinimumWidth(470)
 
     def _wire(self) -> None:
@@ -218,3 +212,13 @@ class ReceiverDock(QWidget):
         self._metrics.show_metrics(receiver.layers)
         self._graphs.show_metrics(receiver.layers.metrics, self.session.sliders)
         self._log.show_log(list(receiver.layers.log))
+
+
+def _column(*widgets: QWidget) -> QWidget:
+    """Return a page with these widgets at its top."""
+    page = QWidget()
+    layout = QVBoxLayout(page)
+    for widget in widgets:
+        layout.addWidget(widget)
+    layout.addStretch(1)
+    return page
