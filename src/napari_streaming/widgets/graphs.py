@@ -29,6 +29,7 @@ _HEIGHT = 150
 _MOST_GRAPHS = 32
 _A_DATE = 1e9  # steps beyond this are seconds since the epoch: the year 2001 and later
 _NOWHERE = "nothing"
+_COLOURS = ("#4ba3ff", "#ffb000", "#5dd39e", "#ff6b6b", "#b388ff", "#f0e442", "#c0c0c0")
 
 
 def group_of(name: str) -> tuple[str, str]:
@@ -66,6 +67,7 @@ class MetricGraphs(QWidget):
         self._linked = QComboBox(self)
         self._linked.setToolTip("The slider that the graphs show, and that follows a click in them")
         self._linked.addItem(_NOWHERE)
+        self._linked.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self._area = pg.GraphicsLayoutWidget(self)
         self._area.setBackground(None)
         scroll = QScrollArea(self)
@@ -141,7 +143,7 @@ class _Graph:
     """One graph: its curves, and a line where the slider stands."""
 
     def __init__(self, plot: Any, title: str, ink: Any) -> None:
-        self.plot = plot
+        self.plot, self._ink = plot, ink
         self._curves: dict[str, tuple[Any, tuple[int, float]]] = {}
         self._legend: Any = None
         for side in ("left", "bottom"):
@@ -163,7 +165,7 @@ class _Graph:
         if mark == shown:
             return
         if curve is None:
-            curve = self.plot.plot(pen=pg.intColor(len(self._curves), hues=7, maxValue=230))
+            curve = self.plot.plot(pen=_COLOURS[len(self._curves) % len(_COLOURS)])
             self._name(name, curve)
         finite = np.isfinite(values)
         if not finite.all():
@@ -174,7 +176,9 @@ class _Graph:
     def _name(self, name: str, curve: Any) -> None:
         """Have a legend as soon as there are two curves."""
         if self._curves and self._legend is None:
-            self._legend = self.plot.addLegend(offset=(-5, 5), labelTextSize="8pt")
+            self._legend = self.plot.addLegend(
+                offset=(-5, 5), labelTextSize="8pt", labelTextColor=self._ink
+            )
             for known, (other, _) in self._curves.items():
                 self._legend.addItem(other, _plain(known))
         if self._legend is not None:
