@@ -11,7 +11,8 @@ import numpy as np
 from napari_streaming.publish.control import Steering
 from napari_streaming.publish.engine import Engine
 from napari_streaming.publish.staging import clean_name, clean_text
-from napari_streaming.wire.messages import Outline, ParameterValue, Progress
+from napari_streaming.uri import parse_url
+from napari_streaming.wire.messages import Elsewhere, Outline, ParameterValue, Progress
 
 __all__ = ["ControlCalls", "Steps"]
 
@@ -136,6 +137,23 @@ class ControlCalls:
         self._engine.check_open()
         self._engine.steering.progress(Progress(float(done), float(total), clean_text(text)[:256]))
 
+    def refer(self, url: str) -> None:
+        """Have viewers connect to another publisher as well, one that they could not know of.
+
+        Parameters
+        ----------
+        url : str
+            Where it listens, token included: one of its :attr:`Publisher.urls`.
+
+        Raises
+        ------
+        URLError
+            Nobody can connect there.
+        """
+        self._engine.check_open()
+        there = str(parse_url(url, listen=False))
+        self._engine.tell_for_good(there, Elsewhere(there))
+
     def outline(self, outline: Outline) -> None:
         """Tell viewers what a pipeline does with the output of each step.
 
@@ -145,7 +163,7 @@ class ControlCalls:
             Takes the place of an earlier one of the same title.
         """
         self._engine.check_open()
-        self._engine.outline(outline)
+        self._engine.tell_for_good(f"outline {outline.title}", outline)
 
 
 class Steps(Generic[T]):

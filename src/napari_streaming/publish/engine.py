@@ -33,7 +33,16 @@ from napari_streaming.publish.staging import (
 from napari_streaming.settings import PublisherSettings
 from napari_streaming.transport.pool import Pool, Slot
 from napari_streaming.uri import StreamURL
-from napari_streaming.wire.messages import Declare, End, Message, Outline, Peer, Status, Subscribe
+from napari_streaming.wire.messages import (
+    Declare,
+    Elsewhere,
+    End,
+    Message,
+    Outline,
+    Peer,
+    Status,
+    Subscribe,
+)
 
 __all__ = ["Engine", "PublisherStats"]
 
@@ -100,7 +109,7 @@ class Engine:
         self._closed = False
         self._publishing = threading.Lock()
         self._streams = _Streams()
-        self._outlines: dict[str, Outline] = {}
+        self._lasting: dict[str, Outline | Elsewhere] = {}
         self.steering = Steering(self.tell, settings.lease)
         self._lent: dict[int, Lent] = {}
         self._pool = Pool(settings.memory)
@@ -279,11 +288,11 @@ class Engine:
             outbox.put_message(message)
         self.wake()
 
-    def outline(self, outline: Outline) -> None:
-        """Tell every viewer what a pipeline does, those yet to come too."""
+    def tell_for_good(self, key: str, message: Outline | Elsewhere) -> None:
+        """Tell every viewer, those yet to come too, until another message has this key."""
         with self._streams.lock:
-            self._outlines[outline.title] = outline
-        self.tell(outline)
+            self._lasting[key] = message
+        self.tell(message)
 
     def lend(self, address: int, lent: Lent) -> None:
         """Remember memory that a caller computes into."""
@@ -373,7 +382,7 @@ class Engine:
         """Return what each viewer is told first: what is declared, and where things stand."""
         with self._streams.lock:
             declarations = [stream.declare for stream in self._streams.all]
-            return [*declarations, *self._outlines.values(), *self.steering.standing]
+            return [*declarations, *self._lasting.values(), *self.steering.standing]
 
     def due(self, subscribe: Subscribe, waiting: Sequence[Parcel]) -> list[Parcel]:
         """Return what a viewer is to get, of what waits for it and of what is kept, retained."""

@@ -9,6 +9,7 @@ from napari_streaming.transport.channel import Link
 from napari_streaming.wire.flow import SendWindow
 from napari_streaming.wire.messages import (
     Declare,
+    Elsewhere,
     Message,
     Metric,
     Outline,
@@ -23,7 +24,8 @@ __all__ = ["MAX_QUEUED", "Notes"]
 
 MAX_QUEUED = 65536
 _UNDER_WAY = 1024
-_STANDING = (Declare, Segment, Outline, Parameter, Progress, Running)  # said anew anyway
+# What is said anew in each session.
+_STANDING = (Declare, Segment, Outline, Elsewhere, Parameter, Progress, Running)
 
 
 class Notes:

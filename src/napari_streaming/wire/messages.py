@@ -23,6 +23,7 @@ __all__ = [
     "ControlAction",
     "Coordinate",
     "Declare",
+    "Elsewhere",
     "End",
     "Gap",
     "Hello",
@@ -234,6 +235,12 @@ class Outline(Struct, frozen=True, tag="outline"):
     steps: Annotated[tuple[OutlineStep, ...], Meta(max_length=1024)]
 
 
+class Elsewhere(Struct, frozen=True, tag="elsewhere"):
+    """Another publisher of the same whole listens there; the URL holds its token."""
+
+    url: Text
+
+
 class Running(Struct, frozen=True, tag="running"):
     """Whether a program that can be steered runs, who said so, and what is to come."""
 
@@ -357,6 +364,7 @@ Message = (
     | Metric
     | Status
     | Outline
+    | Elsewhere
     | Running
     | Progress
     | Parameter

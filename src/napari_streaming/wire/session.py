@@ -19,6 +19,7 @@ from napari_streaming.wire.messages import (
     Attached,
     Control,
     Declare,
+    Elsewhere,
     End,
     Gap,
     Hello,
@@ -67,8 +68,8 @@ TRANSITIONS: dict[tuple[State, bool, type], State] = {
 
 _SPOKEN_BY = {
     "publish": (
-        Declare, Item, Metric, Status, Outline, Running, Progress, Parameter, Gap, Segment, End,
-        Problem, Ping, Pong,
+        Declare, Item, Metric, Status, Outline, Elsewhere, Running, Progress, Parameter, Gap,
+        Segment, End, Problem, Ping, Pong,
     ),
     "view": (Subscribe, Ack, Attached, Control, SetParameter, Problem, Ping, Pong),
 }  # fmt: skip
