@@ -8,14 +8,15 @@ from collections.abc import Callable
 from importlib.metadata import version
 from types import TracebackType
 
-from napari_streaming.errors import StreamingError
+from napari_streaming.errors import StreamingError, URLError
 from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.catalog import Catalog, StreamedLayer
+from napari_streaming.receive.openhcs import OpenHcsSource
 from napari_streaming.receive.plane_memory import ON_SHOW
 from napari_streaming.receive.source import Source, SourceStats
 from napari_streaming.settings import ReceiverSettings
 from napari_streaming.transport.runtime import host_identity, new_token, program_name
-from napari_streaming.uri import parse_url
+from napari_streaming.uri import StreamURL, parse_url
 from napari_streaming.wire.messages import Peer
 
 __all__ = ["Receiver"]
@@ -27,7 +28,8 @@ class Receiver:
     Parameters
     ----------
     *urls : str
-        Where from: a URL is connected to, with ``?listen`` it waits there for publishers.
+        Where from: a URL is connected to, with ``?listen`` it waits there for publishers;
+        with ``openhcs+`` before its scheme, for what OpenHCS sends.
     settings : ReceiverSettings, optional
         Limits.
 
@@ -64,7 +66,7 @@ class Receiver:
             window=self._settings.window,
         )
         self.layers = Catalog(self._arena, budget)
-        self._sources: dict[str, Source] = {}
+        self._sources: dict[str, Source | OpenHcsSource] = {}
         try:
             for url in urls:
                 self.open(url)
@@ -88,9 +90,16 @@ class Receiver:
         """
         parsed = parse_url(url)
         self.shut(url)
-        source = Source(parsed, self._me, self.layers, self._arena, self._settings.history)
+        source = self._make_source(parsed)
         self._sources[source.url.address] = source
         return source.url.shareable() if parsed.listen else url
+
+    def _make_source(self, url: StreamURL) -> Source | OpenHcsSource:
+        if not url.dialect:
+            return Source(url, self._me, self.layers, self._arena, self._settings.history)
+        if not url.listen:
+            raise URLError(f"{url}: OpenHCS senders connect to a viewer; write ?listen")
+        return OpenHcsSource(url, self.layers, self._arena)
 
     def shut(self, url: str) -> None:
         """Stop listening at, or disconnect from, a URL; its layers stay."""
