@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from napari_streaming.errors import MalformedError, StreamingError
 from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.catalog import Catalog, Sizes
-from napari_streaming.receive.checks import contradiction
+from napari_streaming.receive.checks import contradiction, mismatch
 from napari_streaming.receive.intake import UnusableError, place_item
 from napari_streaming.receive.source import SourceStats
 from napari_streaming.receive.streamed_layer import StreamedLayer
@@ -149,12 +149,10 @@ class OpenHcsSource:
         self._propose(batch)
         problems, acks = list[str](), list[bytes]()
         for number in range(len(batch.images)):
-            name, image_id, problem = f"image {number}", "", ""
+            path, image_id = batch.said(number, "path"), batch.said(number, "image_id")
+            name, problem = f"image {number}" + (f" ({path[-200:]})" if path else ""), ""
             try:
-                image = batch.image(number)
-                name = f"{name} ({image.path[-200:]})" if image.path else name
-                image_id = image.image_id or ""
-                self._take_image(image, batch, received)
+                self._take_image(batch.image(number), batch, received)
             except (StreamingError, UnusableError) as error:
                 problem = str(error)[:1000]
                 problems.append(f"{name}: {problem}")
@@ -176,13 +174,9 @@ class OpenHcsSource:
 
     def _take_image(self, image: Image, batch: Batch, received: float) -> None:
         for piece in self._translator.pieces(image, batch, received):
+            item, buffers = piece.checked(self._buffers(piece))
             layer = self._layer(piece)
-            try:
-                item, buffers = piece.checked(self._buffers(piece))
-                grew = place_item(item, buffers, {}, piece.declare, layer, self._arena, item.time)
-            except (StreamingError, UnusableError):
-                layer.counters.refused()
-                raise
+            grew = place_item(item, buffers, {}, piece.declare, layer, self._arena, item.time)
             size = sum(nbytes(array) for array in item.arrays)
             layer.counters.arrived(size, item.time, received, time.time())
             self._catalog.touch(layer, all_layers=grew)
@@ -194,9 +188,10 @@ class OpenHcsSource:
         return [layout.buffer(foreign_memory(piece.shared.name, layout.nbytes))]
 
     def _layer(self, piece: Piece) -> StreamedLayer:
+        """Return where a piece belongs; nothing is made for one that cannot be placed."""
         stream = piece.declare.stream
         if stream not in self._layers:
-            if problem := contradiction(piece.declare):
-                raise MalformedError(problem)
+            if problem := contradiction(piece.declare) or mismatch(piece.item, piece.declare):
+                raise UnusableError(problem)
             self._layers[stream] = self._catalog.declare(piece.declare, self._run_name)
         return self._layers[stream]

@@ -100,6 +100,12 @@ class Batch(Struct, frozen=True, kw_only=True):
         image: Image = _convert(self.images[number], Image)
         return image
 
+    def said(self, number: int, name: str) -> str:
+        """Return a text that an image has, be it wrong or not; empty where there is none."""
+        image = self.images[number]
+        text = image.get(name) if isinstance(image, dict) else None
+        return text if isinstance(text, str) else ""
+
     def published(self, now: float) -> float:
         """Return when it was sent, which may not be later than now; both in seconds."""
         known = self.timestamp is not None and 0 <= self.timestamp <= now
