@@ -93,7 +93,6 @@ def test_the_caller_may_decide_who_listens(text):
         ("openhcs+ipc:///run/session.sock", "/path/to/socket-5555.sock"),
         ("openhcs+tcp://0.0.0.0:5555?listen", "neither tokens nor encryption"),
         ("openhcs+tcp://gpu1:5555?listen&insecure&pickle", "this machine only"),
-        ("openhcs+tcp://127.0.0.1:5555?listen&insecure", "other than this one"),
         ("openhcs+http://127.0.0.1:5555", "starts with one of"),
     ],
 )

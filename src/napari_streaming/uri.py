@@ -225,11 +225,10 @@ def _checked_openhcs(url: StreamURL, shown: str) -> StreamURL:
             f"choose one from 1 to {65535 - _CONTROL_PORT_AFTER}"
         )
     if url.is_local:
-        if url.insecure:
-            raise URLError(f"{shown!r}: ?insecure is for hosts other than this one")
-    elif url.pickle:
+        return url
+    if url.pickle:
         raise URLError(f"{shown!r}: ?pickle is for this machine only, 127.0.0.1 or openhcs+ipc")
-    elif not url.insecure:
+    if not url.insecure:
         raise URLError(
             f"{shown!r}: OpenHCS has neither tokens nor encryption, whoever reaches this port "
             "could show anything; listen at 127.0.0.1, or add ?insecure if only those that "

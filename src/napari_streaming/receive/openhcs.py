@@ -73,7 +73,8 @@ class OpenHcsSource:
         """Stop listening."""
         self._closing.set()
         self._sockets.wake()
-        self._thread.join(timeout)
+        if threading.current_thread() is not self._thread:  # the garbage collector's choice
+            self._thread.join(timeout)
 
     def stats(self) -> SourceStats:
         """Return how it is doing."""

@@ -98,7 +98,9 @@ class Receiver:
         if not url.dialect:
             return Source(url, self._me, self.layers, self._arena, self._settings.history)
         if not url.listen:
-            raise URLError(f"{url}: OpenHCS senders connect to a viewer; write ?listen")
+            raise URLError(
+                f"{url}: OpenHCS senders connect to their viewer: press Listen, or add ?listen"
+            )
         return OpenHcsSource(url, self.layers, self._arena)
 
     def shut(self, url: str) -> None:

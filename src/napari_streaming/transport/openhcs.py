@@ -7,6 +7,7 @@ this machine, if anybody does. Over ipc all three are sockets in one folder, nam
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import time
@@ -72,12 +73,14 @@ class OpenHcsSockets:
         self._waker, self._poller = Waker(), zmq.Poller()
         self._poller.register(self._waker.fd, zmq.POLLIN)
         self._paths: list[Path] = []
+        self._bound: dict[int, zmq.Socket[bytes]] = {}  # by port
         self._acks: deque[tuple[float, bytes]] = deque(maxlen=_MAX_ACKS)
         try:
-            data, control = self._bind()
+            port = self._bind()
         except TransportError:
             self.close()
             raise
+        data, control = self._bound[port], self._bound[port + _CONTROL_AFTER]
         self._sockets: dict[Channel, zmq.Socket[bytes]] = {"data": data, "control": control}
         for socket in (data, control):
             self._poller.register(socket, zmq.POLLIN)
@@ -118,7 +121,9 @@ class OpenHcsSockets:
         """Let go of everything."""
         for path in self._paths:
             path.unlink(missing_ok=True)
-        self._context.destroy(linger=_LINGER_MS)
+        for socket in self._bound.values():
+            socket.close(linger=_LINGER_MS)
+        self._context.destroy(linger=0)
         self._waker.close()
 
     def _send_acks(self) -> None:
@@ -134,34 +139,31 @@ class OpenHcsSockets:
 
     # ---- addresses --------------------------------------------------------------------
 
-    def _bind(self) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+    def _bind(self) -> int:
+        """Bind both sockets, and return the port of the first."""
         if self.url.port:
-            port = self.url.port
-            return self._bound(port, MAX_MESSAGE), self._bound(port + _CONTROL_AFTER, MAX_REQUEST)
+            self._bind_one(self.url.port, MAX_MESSAGE)
+            self._bind_one(self.url.port + _CONTROL_AFTER, MAX_REQUEST)
+            return self.url.port
         for _ in range(_TRIES):  # any free port, if the one that belongs to it is free as well
-            data = self._bound(0, MAX_MESSAGE)
-            port = int(data.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
+            port = self._bind_one(0, MAX_MESSAGE)
             if port <= _LAST_PORT:
-                try:
-                    control = self._bound(port + _CONTROL_AFTER, MAX_REQUEST)
-                except AddressInUseError:
-                    pass
-                else:
+                with contextlib.suppress(AddressInUseError):
+                    self._bind_one(port + _CONTROL_AFTER, MAX_REQUEST)
                     self.url = replace(self.url, port=port)
-                    return data, control
-            data.close()
+                    return port
+            self._bound.pop(port).close()
         raise TransportError(f"{self.url.redacted()}: no two free ports were found")
 
-    def _bound(self, port: int, most: int) -> zmq.Socket[bytes]:
-        made: zmq.Socket[bytes] = self._context.socket(zmq.REP)
-        made.maxmsgsize = most
+    def _bind_one(self, port: int, most: int) -> int:
         address = self._address(port, self.url.host)
         path = Path(address.removeprefix("ipc://")) if self.url.carrier == "ipc" else None
         if path is not None:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_folder(path.parent)
             claim_path(path)
-        elif ":" in self.url.host:
-            made.ipv6 = True
+        made: zmq.Socket[bytes] = self._context.socket(zmq.REP)
+        made.maxmsgsize = most
+        made.ipv6 = ":" in self.url.host
         try:
             made.bind(address)
         except zmq.ZMQError as error:
@@ -174,7 +176,10 @@ class OpenHcsSockets:
             raise TransportError(f"cannot listen at {address}: {error}") from None
         if path is not None:
             self._paths.append(path)
-        return made
+        else:
+            port = int(made.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
+        self._bound[port] = made
+        return port
 
     def _address(self, port: int, host: str) -> str:
         if self.url.carrier == "tcp":
@@ -186,3 +191,10 @@ class OpenHcsSockets:
         # Other ports have sockets beside it, of the same name but for the number.
         name = _NUMBER.sub(str(port), path.name)
         return f"ipc://{path.with_name(name)}"
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise TransportError(f"no sockets can be in {folder}: {error}") from None

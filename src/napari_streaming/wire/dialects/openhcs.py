@@ -248,7 +248,7 @@ def _name(image: Image) -> str:
 def _title(producer: Producer) -> str:
     base = producer.step_name or producer.output_key or "OpenHCS"
     if producer.pipeline_position is not None:
-        base = f"{producer.pipeline_position + 1}. {producer.step_name or producer.output_key}"
+        base = f"{producer.pipeline_position + 1}. {base}"
     further = producer.output_kind not in ("main", "manual", "direct", None)
     if further and producer.output_key and producer.output_key != producer.step_name:
         base = f"{base} {producer.output_key}"

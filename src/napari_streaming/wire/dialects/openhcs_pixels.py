@@ -17,6 +17,7 @@ from napari_streaming.wire.messages import Coordinate
 
 __all__ = ["Layout", "Shared", "pixels", "region", "spacing", "spread"]
 
+_MOST_PLANES = 65536
 _DTYPE = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)|[<>=|]?(b1|[iu][1248]|f[248])")
 
 
@@ -125,6 +126,8 @@ def spread(
         return at | {name: values[0] for name, values in along.items()}, {}
     if len(along) > len(lead):
         raise MalformedError(f"{len(along)} components for {len(lead)} leading axes")
+    if max(lead) > _MOST_PLANES:
+        raise MalformedError(f"{max(lead)} planes in one payload, at most {_MOST_PLANES} allowed")
     for number, length in enumerate(lead[len(along) :]):
         name = unnamed if number == 0 else f"{unnamed} {number + 1}"
         along = along | {name: tuple(range(length))}
