@@ -85,7 +85,7 @@ class Publisher(GeometryCalls, ControlCalls):
         part_of: str = "",
     ) -> None:
         self._settings = settings or PublisherSettings()
-        parsed = [parse_url(url) for url in urls]
+        parsed = [parse_url(url).to_publish() for url in urls]
         self._engine = Engine(self._settings)
         me = Peer(
             role="publish",
