@@ -6,6 +6,7 @@
     ├── URLError              a URL that cannot be used (also a ValueError)
     ├── DataError             an array or a name that cannot be streamed (also a ValueError)
     ├── ClosedError           a call on something closed, or carried over a fork
+    ├── StorageError          values that cannot be kept or read back, and where
     ├── TransportError        the address or the shared memory cannot be used (also an OSError)
     │   └── AddressInUseError somebody else listens there
     └── ProtocolError         the other side broke the protocol
@@ -26,6 +27,7 @@ __all__ = [
     "MalformedError",
     "ProtocolError",
     "StateError",
+    "StorageError",
     "StreamingError",
     "TransportError",
     "URLError",
@@ -47,6 +49,10 @@ class DataError(StreamingError, ValueError):
 
 class ClosedError(StreamingError):
     """A call on a publisher or receiver that is closed."""
+
+
+class StorageError(StreamingError):
+    """Values that cannot be saved or loaded: which path and backend, why, and what to do."""
 
 
 class TransportError(StreamingError, OSError):
