@@ -38,9 +38,7 @@ class StreamBackend(Backend):
         Given `url`, returns a publisher, which stays the giver's to close.
     """
 
-    def __init__(
-        self, url: str, make_publisher: Callable[[str], Publisher] | None = None
-    ) -> None:
+    def __init__(self, url: str, make_publisher: Callable[[str], Publisher] | None = None) -> None:
         self._url, self._make = url, make_publisher
         self._made: Publisher | None = None
         self._lock = threading.Lock()
@@ -112,9 +110,7 @@ def read_name(path: str) -> tuple[str, dict[str, Coordinate]]:
     return "_".join(words) or folder or "values", coordinates
 
 
-def _publish(
-    publisher: Publisher, name: str, value: Any, at: Coordinates, batch: Batch
-) -> None:
+def _publish(publisher: Publisher, name: str, value: Any, at: Coordinates, batch: Batch) -> None:
     about = batch.about
     if isinstance(value, Points):
         said = _said(about, value.coordinates.shape[1])

@@ -110,7 +110,7 @@ def _image(stacked: Stack, batch: Batch) -> Any:
         datasets=[v05.Dataset(path="0", coordinateTransformations=[scale])],
     )
     if batch.kind == "labels":
-        return v05.LabelImage(multiscales=[multiscale], **{"image-label": v05.ImageLabel()})
+        return v05.LabelImage.model_validate({"multiscales": [multiscale], "image-label": {}})
     return v05.Image(multiscales=[multiscale], omero=_omero(stacked, batch))
 
 
