@@ -246,6 +246,7 @@ def _blamed(path: str, backend: str) -> Iterator[None]:
     except StreamingError as error:
         raise StorageError(f"{path} ({backend}): {error}") from error
     except OSError as error:
-        reason = error.strerror or str(error)
-        way_out = _WAYS_OUT.get(error.errno or 0, "check the disk and its permissions")
+        # numpy has no number for a disk that takes only a part.
+        reason = error.strerror or f"not all could be written ({error})"
+        way_out = _WAYS_OUT.get(error.errno or errno.ENOSPC, "check the disk and its permissions")
         raise StorageError(f"{path} ({backend}): {reason}; {way_out}") from error
