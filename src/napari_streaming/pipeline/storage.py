@@ -232,7 +232,8 @@ _WAYS_OUT = {
     errno.EPERM: "choose a folder that you may write to, or change its permissions",
     errno.EROFS: "choose a folder that you may write to",
     errno.ENAMETOOLONG: "choose a shorter path",
-    errno.ENOENT: "check the path, or save it first",
+    errno.ENOENT: "check the path",
+    errno.EEXIST: "a part of the path is a file; choose another path",
     errno.ENOTDIR: "a part of the path is a file; choose another path",
     errno.EISDIR: "there is a folder of that name; choose another path, or remove it",
 }
