@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import zarr
     from imageio.plugins.pillow import PillowPlugin
 
-__all__ = ["ImageFile", "open_file"]
+__all__ = ["ImageFile", "open_file", "stem"]
 
 logger = logging.getLogger(__name__)
 _Value = TypeVar("_Value")
@@ -84,7 +84,7 @@ class ImageFile:
         sizes = dict(zip(names, array.shape, strict=True))
         self.rgb = sizes.get("s") in (3, 4)
         plane = ("y", "x", "s") if self.rgb else ("y", "x")
-        self.name = _stem(path)
+        self.name = stem(path)
         self.axes = tuple(name for name in names if name not in plane)
         self.shape = tuple(sizes[name] for name in self.axes)
         self.dtype = np.dtype(array.dtype).newbyteorder("=")
@@ -218,9 +218,10 @@ def _of_plane(values: Mapping[str, _Value]) -> tuple[_Value, ...]:
     return tuple(values[name] for name in "yx") if values.keys() >= {"y", "x"} else ()
 
 
-def _stem(path: Path) -> str:
-    stem = path.stem
-    return stem[:-4] if stem.lower().endswith(".ome") and len(stem) > 4 else stem
+def stem(path: Path) -> str:
+    """Return a file's name without its extensions."""
+    name = path.stem
+    return name[:-4] if name.lower().endswith(".ome") and len(name) > 4 else name
 
 
 # ---- TIFF --------------------------------------------------------------------------------
