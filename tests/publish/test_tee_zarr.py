@@ -238,6 +238,15 @@ def test_a_row_that_is_repeated(pair):
     assert_same(rec.layers["a"], np.broadcast_to(np.arange(30), (20, 30)))
 
 
+def test_rows_and_planes_in_any_order(pair):
+    rec, pub = pair
+    array = pub.tee(memory_array(), name="a")
+    array.oindex[[2, 0], 3, [5, 4, 6]] = STACK[:2, 0, :3]
+    array.oindex[[2, 1], 1] = STACK[:2, 1]
+    assert pub.flush(10)
+    assert_same(rec.layers["a"], array[...], ("c", "z"))
+
+
 def test_names_of_axes_labels_and_the_order_of_axes(pair):
     rec, pub = pair
     array = zarr.create_array(

@@ -267,7 +267,7 @@ class Outlet:
         said = layout.about(plane)
         if size != whole:
             said |= {"offset": tuple(box[i].start for i in plane[:2]), "plane_shape": whole}
-        is_solid = all(len(region[i]) == n for i, n in zip(plane, size, strict=True))
+        is_solid = all(region[i] == range(box[i].start, box[i].stop) for i in plane)
         is_plain = is_solid and all(len(set(region[i])) == len(region[i]) for i in lead)
         given = data.transpose(*lead, *plane) if data is not None and is_plain else None
         together = min(_MOST_PLANES, max(1, _ITEM_BYTES // (prod(size) * dtype.itemsize)))

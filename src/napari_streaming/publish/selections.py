@@ -135,9 +135,11 @@ def _for_each_axis(selection: Any, ndim: int) -> list[Any]:
     return [*chosen, *missing[1:]]
 
 
-def _indices(chosen: Any, length: int) -> list[int]:
+def _indices(chosen: Any, length: int) -> Sequence[int]:
     array = np.asarray(chosen)
     indices = np.flatnonzero(array) if array.dtype == bool else array % length
+    if len(indices) and (np.diff(indices) == 1).all():
+        return range(int(indices[0]), int(indices[-1]) + 1)
     return [int(index) for index in indices]
 
 
