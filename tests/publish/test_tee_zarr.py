@@ -262,6 +262,24 @@ def test_names_of_axes_labels_and_the_order_of_axes(pair):
         np.testing.assert_array_equal(plane_at(layer, at), STACK[t, c])
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (None, ["c", "z", "y", "x"]),
+        (["time", None, "y", "x"], ["time", "z", "y", "x"]),
+        (["z", None, "y", "x"], ["z", "axis_1", "y", "x"]),
+        (["y", "y", "y", "x"], ["c", "z", "y", "x"]),
+        (["month", "level", "lat", "lon"], ["month", "level", "lat", "lon"]),
+    ],
+)
+def test_names_that_are_missing_or_not_unique(pair, names, expected):
+    rec, pub = pair
+    pub.tee(memory_array(dimension_names=names), name="a")[:] = STACK
+    assert pub.flush(10)
+    assert [*rec.layers["a"].stack_axes, *rec.layers["a"].declare.axes] == expected
+    assert_same(rec.layers["a"], STACK, expected[:2])
+
+
 def test_colour(pair):
     rec, pub = pair
     pictures = RANDOM.integers(0, 255, (2, 20, 30, 3), "u1")

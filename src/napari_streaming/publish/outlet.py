@@ -109,7 +109,8 @@ def axis_names(
     shape : sequence of int
     dtype : dtype
     given : sequence of str or None, optional
-        Of these, the ones that are neither empty nor None are kept. ``s`` is colour.
+        Of these, the ones that are neither empty nor None are kept, unless two are the same.
+        ``s`` is colour.
     usual : str
         What the axes before ``y`` and ``x`` are usually called.
 
@@ -120,7 +121,8 @@ def axis_names(
         :meth:`Publisher.image` takes for colour, and the usual names before them.
     """
     names = [name or "" for name in given or ()]
-    if len(names) != len(shape) or not any(names):
+    said = [name for name in names if name]
+    if len(names) != len(shape) or not said or len(set(said)) < len(said):
         is_colour = len(shape) >= 3 and shape[-1] in (3, 4) and dtype == np.uint8
         plane = ["y", "x", "s"] if is_colour else ["y", "x"]
         names = [""] * (len(shape) - len(plane)) + plane[-len(shape) :]

@@ -45,7 +45,8 @@ class TeeCalls:
         ----------
         target : zarr.Array, zarr.Group or tifffile.TiffWriter
             Of a group all arrays are streamed, those too that are made later, in groups within
-            it too. Of writes in other processes, and through ``async_array``, none is.
+            it too. What is written in other processes, through ``async_array`` or straight to
+            the ``store``, is not.
         name : str, optional
             The layer; of a group, its own image, and a prefix for the others in it. By default
             the name of the file, the array or the group around an OME-Zarr image.
