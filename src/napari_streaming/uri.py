@@ -6,6 +6,9 @@ A URL is *connected to*; with ``?listen`` it is bound and the other side connect
     tcp://127.0.0.1:5555?listen       wait there for others
     tcp://gpu1:5555#6c1b…             off this machine, with its token in the fragment
     tcp://127.0.0.1:5555?curve#6c1b…  through a tunnel, to a listener that encrypts
+    ws://127.0.0.1:8765?listen        WebSocket, which browsers speak too
+    wss://0.0.0.0:8765?listen&cert=c.pem&key=k.pem    the same with TLS, off this machine
+    wss://gpu1:8765?cert=c.pem#6c1b…  connect; trusts this certificate besides the system's
     ipc://session                     a socket in the runtime folder of this user
     ipc:///path/to/socket             a socket at that path
     memory://name                     inside one process, for tests
@@ -24,9 +27,11 @@ from napari_streaming.errors import URLError
 
 __all__ = ["DEFAULT_URL", "SCHEMES", "StreamURL", "parse_url"]
 
-SCHEMES = ("tcp", "ipc", "memory")
+SCHEMES = ("tcp", "ws", "wss", "ipc", "memory")
 DEFAULT_URL = "tcp://127.0.0.1:5555?listen"
-_FLAGS = {"listen", "curve"}
+_WITH_PORT = ("tcp", "ws", "wss")
+_FLAGS = ("listen", "curve", "insecure")
+_VALUES = ("cert", "key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +40,25 @@ class StreamURL:
 
     Parameters
     ----------
-    scheme : {"tcp", "ipc", "memory"}
+    scheme : {"tcp", "ws", "wss", "ipc", "memory"}
     host : str
-        Host name or address; empty unless ``tcp``.
+        Host name or address; empty for ``ipc`` and ``memory``.
     port : int
-        0 unless ``tcp``; with `listen`, 0 means "any free port".
+        0 for ``ipc`` and ``memory``; with `listen`, 0 means "any free port".
     path : str
         Socket path (``ipc``) or name (``ipc``, ``memory``).
     listen : bool
         Bind there instead of connecting.
     curve : bool
-        Encrypt although the host looks like this machine (a tunnel).
+        Encrypt with CURVE although the host looks like this machine (``tcp``: a tunnel).
+    insecure : bool
+        Leave this machine without TLS (``ws``), or connect without a look at the listener's
+        certificate (``wss``).
+    cert : str
+        File with the listener's certificate (``wss``): shown by who listens, trusted by who
+        connects, besides those that the system trusts.
+    key : str
+        File with the certificate's private key, if it is not in the same file.
     token : str
         Shared secret, empty when it is to be found in the runtime folder.
     """
@@ -56,20 +69,23 @@ class StreamURL:
     path: str = ""
     listen: bool = False
     curve: bool = False
+    insecure: bool = False
+    cert: str = ""
+    key: str = ""
     token: str = field(default="", repr=False)
 
     @property
     def address(self) -> str:
         """The URL without flags and token: what both sides agree on."""
-        if self.scheme == "tcp":
+        if self.scheme in _WITH_PORT:
             host = f"[{self.host}]" if ":" in self.host else self.host
-            return f"tcp://{host}:{self.port}"
+            return f"{self.scheme}://{host}:{self.port}"
         return f"{self.scheme}://{quote(self.path)}"
 
     @property
     def is_local(self) -> bool:
         """Whether the address can only be reached from this machine."""
-        if self.scheme != "tcp" or self.host == "localhost":
+        if self.scheme not in _WITH_PORT or self.host == "localhost":
             return True
         try:
             return ip_address(self.host).is_loopback
@@ -79,6 +95,11 @@ class StreamURL:
     @property
     def encrypted(self) -> bool:
         """Whether the connection must be encrypted."""
+        return self.scheme == "wss" or (self.scheme == "tcp" and self.needs_token)
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether no connection can be tried without the token."""
         return self.curve or not self.is_local
 
     def with_token(self, token: str) -> StreamURL:
@@ -88,10 +109,12 @@ class StreamURL:
     def shareable(self) -> str:
         """Return what another person pastes to connect, token included."""
         everywhere = self.host in ("0.0.0.0", "::")  # noqa: S104
-        return str(replace(self, listen=False, host=node() if everywhere else self.host))
+        host = node() if everywhere else self.host
+        return str(replace(self, listen=False, host=host, cert="", key=""))
 
     def __str__(self) -> str:
-        flags = [f for f in ("listen", "curve") if getattr(self, f)]
+        flags = [flag for flag in _FLAGS if getattr(self, flag)]
+        flags += [f"{name}={quote(value)}" for name in _VALUES if (value := getattr(self, name))]
         query = "?" + "&".join(flags) if flags else ""
         return f"{self.address}{query}" + (f"#{quote(self.token)}" if self.token else "")
 
@@ -130,31 +153,38 @@ def parse_url(text: str, *, listen: bool | None = None) -> StreamURL:
         port = parts.port
     except ValueError as error:
         raise URLError(f"{shown!r}: {error}; write it like {DEFAULT_URL}") from None
-    flags = {
-        f"{key}={value}" if value else key
-        for key, value in parse_qsl(parts.query, keep_blank_values=True)
-    }
-    if unknown := flags - _FLAGS:
-        raise URLError(
-            f"{shown!r}: unknown option {sorted(unknown)[0]!r}; there are ?listen and ?curve"
-        )
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    for key, value in options.items():
+        if key not in (_VALUES if value else _FLAGS):
+            written = f"{key}={value}" if value else key
+            raise URLError(
+                f"{shown!r}: unknown option {written!r}; there are ?listen, ?curve, ?insecure, "
+                "?cert=… and ?key=…"
+            )
     common = {
-        "listen": "listen" in flags if listen is None else listen,
-        "curve": "curve" in flags,
+        "listen": "listen" in options if listen is None else listen,
+        **{flag: flag in options for flag in _FLAGS[1:]},
+        **{name: options.get(name, "") for name in _VALUES},
         "token": unquote(parts.fragment),
     }
-    if scheme == "tcp":
+    if {"cert", "key"} & set(options) and scheme != "wss":
+        raise URLError(f"{shown!r}: ?cert and ?key are for wss")
+    if common["insecure"] and not scheme.startswith("ws"):
+        raise URLError(f"{shown!r}: ?insecure is for ws and wss")
+    if common["curve"] and scheme.startswith("ws"):
+        raise URLError(f"{shown!r}: ?curve is for tcp; write wss:// to encrypt a WebSocket")
+    if scheme in _WITH_PORT:
         if not parts.hostname or port is None:
             raise URLError(f"{shown!r}: host and port are needed, like {DEFAULT_URL}")
         if parts.path.strip("/"):
-            raise URLError(f"{shown!r}: a tcp URL has no path ({parts.path!r})")
+            raise URLError(f"{shown!r}: a {scheme} URL has no path ({parts.path!r})")
         if port == 0 and not common["listen"]:
             raise URLError(f"{shown!r}: port 0 only makes sense with ?listen")
-        return StreamURL("tcp", host=parts.hostname, port=port, **common)  # type: ignore[arg-type]
+        return StreamURL(scheme, host=parts.hostname, port=port, **common)  # type: ignore[arg-type]
     path = unquote(parts.netloc + parts.path)
     if not path:
         raise URLError(f"{shown!r}: a name is needed, like {scheme}://session")
-    if common["curve"] and scheme != "tcp":
+    if common["curve"]:
         raise URLError(f"{shown!r}: ?curve is for tcp; {scheme} never leaves this machine")
     if scheme == "ipc" and "/" in path and not path.startswith("/"):
         raise URLError(f"{shown!r}: write ipc://name or ipc:///absolute/path")
