@@ -59,7 +59,9 @@ class ReceiverDock(QWidget):
         self.destroyed.connect(weakref.finalize(self, self.session.close))
         self._address = QLineEdit(DEFAULT_URL.removesuffix("?listen"), self)
         self._address.setPlaceholderText("tcp://host:port")
-        self._address.setToolTip("tcp://host:port, ipc://name; with #token if it is far away")
+        self._address.setToolTip(
+            "tcp:// or ws://host:port, ipc://name; with #token if it is far away"
+        )
         self._listen = QPushButton("Listen", self)
         self._listen.setToolTip("Wait here for pipelines that connect")
         self._connect = QPushButton("Connect", self)
