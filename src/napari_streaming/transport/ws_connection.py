@@ -253,12 +253,15 @@ class Connection(ABC):
     # ---- the middle ------------------------------------------------------------------
 
     def _read(self, messages: list[Sequence[Buffer]]) -> None:
-        read = 0
-        while self.is_open:
+        read, is_empty = 0, False
+        while self.is_open and not is_empty:
             self.has_more = len(messages) >= _MAX_MESSAGES or read >= _MAX_READ
-            count = 0 if self.has_more else self._receive(self._reader.room())
+            room = self._reader.room()
+            count = 0 if self.has_more else self._receive(room)
             if not count:
                 return
+            # Each call lets go of the interpreter's lock, which may take 5 ms to come back.
+            is_empty = count < len(room) and self._context is None
             read += count
             self._take(count, messages)
 
@@ -331,14 +334,7 @@ class Connection(ABC):
 
 
 class ServerConnection(Connection):
-    """One whose other side connected.
-
-    Parameters
-    ----------
-    sock, key, url, context
-        As of a :class:`Connection`.
-    http : HttpHandler or None
-        Has pages for browsers.
+    """One whose other side connected; `http` has pages for browsers.
 
     Attributes
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import ssl
 from collections import deque
@@ -63,9 +64,10 @@ class WriteQueue:
         OSError
             The connection is broken.
         """
+        is_full = False
         try:
-            while self._pieces:
-                self._wrote(self._write(sock))
+            while self._pieces and not is_full:
+                is_full = self._write(sock)
         except NOT_NOW:
             return
 
@@ -73,11 +75,16 @@ class WriteQueue:
         """Give up all that waits."""
         self._wrote(self._waiting)
 
-    def _write(self, sock: socket.socket) -> int:
+    def _write(self, sock: socket.socket) -> bool:
+        """Write once; return whether the kernel took less than there was."""
         if _CAN_GATHER and not isinstance(sock, ssl.SSLSocket):
-            count = min(len(self._pieces), _MAX_PIECES)
-            return sock.sendmsg([self._pieces[number][0] for number in range(count)])
-        return sock.send(self._pieces[0][0])
+            pieces = [piece for piece, _ in itertools.islice(self._pieces, _MAX_PIECES)]
+            count = sock.sendmsg(pieces)
+            is_full = count < sum(map(len, pieces))
+        else:
+            count, is_full = sock.send(self._pieces[0][0]), False
+        self._wrote(count)
+        return is_full
 
     def _wrote(self, count: int) -> None:
         self._waiting -= count
