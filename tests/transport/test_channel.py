@@ -375,7 +375,7 @@ def test_what_a_peer_said_before_it_died_is_heard(party, until, url):
     """Also where an answer shows that it died before all of it was read."""
     server = party(listening(url), "view", ack=True)
     client = party(server.url, "publish")
-    until(lambda: server.links)
+    until(lambda: server.links and client.links)
     hold = threading.Event()
     server.on_received = lambda link, message: hold.wait(10)
     (link,) = client.links
