@@ -360,6 +360,18 @@ def test_a_request_that_opens_nothing_is_told_why(endpoint, turning, request_lin
     assert b"secret" not in answer
 
 
+def test_who_goes_on_talking_hears_the_answer_all_the_same(endpoint, turning):
+    server = endpoint(HERE)
+    turning(server)
+    with socket.create_connection(("127.0.0.1", server.url.port)) as sock:
+        sock.settimeout(10)
+        sock.sendall(b"GET /other HTTP/1.1\r\nHost: x\r\n\r\n" + bytes(200_000))
+        answer = b""
+        while part := sock.recv(4096):  # and no reset
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 404")
+
+
 def test_a_request_without_an_end_is_cut_off(endpoint, turning):
     server = endpoint(HERE)
     turning(server)
@@ -460,7 +472,8 @@ def test_who_says_nothing_is_left(endpoint, turning, monkeypatch, raw, until):
         client.recv(10)
 
 
-def test_only_so_many_strangers_are_let_in(endpoint, turning, until):
+def test_only_so_many_strangers_are_let_in(endpoint, turning, until, monkeypatch):
+    monkeypatch.setattr(ws_connection, "_ADMISSION", 100.0)
     server = endpoint(HERE)
     turning(server)
     with contextlib.ExitStack() as stack:

@@ -362,7 +362,7 @@ class ServerConnection(Connection):
         return context.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
 
     def _begin(self) -> None:
-        """The other side does."""
+        """Wait: the other side does."""
 
     def _take_head(self, head: bytes) -> None:
         data, is_open, self.refused = answer(head, self._url, self._http)
