@@ -40,7 +40,6 @@ MAX_FIRST = 65536
 """The most bytes of a message before the session is open."""
 GONE, REFUSED = 1001, 1008
 """Codes of RFC 6455, section 7.4.1: this side goes away; the other does what it may not."""
-
 _ADMISSION, _SILENCE, _GOODBYE = 10.0, 15.0, 2.0  # seconds
 _MAX_MESSAGES, _MAX_READ = 64, 32 * 1024 * 1024  # of one peer in one turn
 _END_OF_HEAD = b"\r\n\r\n"
@@ -61,7 +60,7 @@ class Connection(ABC):
     Parameters
     ----------
     sock : socket.socket
-        Which does not block.
+        One that does not block.
     key : bytes
         Names the peer.
     url : StreamURL
