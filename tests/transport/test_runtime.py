@@ -142,6 +142,13 @@ def test_a_second_listener_is_told_who_is_the_first(private_runtime):
         runtime.refuse_if_taken(HERE)
 
 
+@pytest.mark.parametrize("scheme", ["ws", "tcp"])
+def test_a_port_is_taken_whatever_is_spoken_there(private_runtime, scheme):
+    runtime.announce(HERE)
+    with pytest.raises(AddressInUseError, match=rf"process {os.getpid()}.*another port"):
+        runtime.refuse_if_taken(parse_url(f"{scheme}://127.0.0.1:5555?listen"))
+
+
 def test_only_the_process_that_listens_withdraws(private_runtime):
     runtime.announce(HERE)
     forge(private_runtime, pid=1)

@@ -19,7 +19,15 @@ from typing import Protocol
 
 from napari_streaming.errors import ProtocolError, TransportError
 from napari_streaming.transport import runtime
-from napari_streaming.transport.base import Connected, Delivery, Event, Lost, Received
+from napari_streaming.transport.base import (
+    Connected,
+    Delivery,
+    Event,
+    HttpHandler,
+    Lost,
+    Received,
+    Refused,
+)
 from napari_streaming.transport.registry import create_endpoint
 from napari_streaming.uri import StreamURL, parse_url
 from napari_streaming.wire.codec import Buffer, pack, unpack
@@ -103,6 +111,8 @@ class Channel:
         What this side says of itself.
     handler : Handler
         Called in the channel's thread.
+    http : HttpHandler, optional
+        Has pages for browsers, where a WebSocket URL listens.
 
     Raises
     ------
@@ -110,7 +120,9 @@ class Channel:
         The address cannot be used.
     """
 
-    def __init__(self, url: StreamURL, me: Peer, handler: Handler) -> None:
+    def __init__(
+        self, url: StreamURL, me: Peer, handler: Handler, http: HttpHandler | None = None
+    ) -> None:
         self.me = me
         self._handler = handler
         self._asked = url
@@ -120,9 +132,9 @@ class Channel:
                 url = url.with_token(url.token or runtime.new_token())
         else:
             url = _with_secret(url)
-            if url.encrypted and not url.token:
+            if url.needs_token and not url.token:
                 raise TransportError(f"{url} {_PASTE_IT}")
-        self.endpoint = create_endpoint(url)
+        self.endpoint = create_endpoint(url, http)
         try:
             self.endpoint.open()
             if url.listen and url.scheme != "memory":
@@ -191,6 +203,8 @@ class Channel:
         elif isinstance(event, Lost):
             self._forget(event.peer, event.reason)
             self._retry_later()
+        elif isinstance(event, Refused):
+            self._handler.refused(event.reason)
         else:
             self._receive(event)
 
@@ -219,6 +233,7 @@ class Channel:
             message_for_us = session.receive(message, time.time())
             if session.is_open and not was_open:
                 self._retry_after = _FIRST_RETRY
+                self.endpoint.admit(key)
                 self._flush(key)  # before anything that the handler says
                 self._links[key] = Link(self, key, session)
                 self._handler.opened(self._links[key])
@@ -237,6 +252,7 @@ class Channel:
         strangers = [k for k in self._sessions if k not in self._links]
         for stranger in strangers[:-_MAX_STRANGERS]:
             del self._sessions[stranger]
+            self.endpoint.dismiss(stranger)
         return session
 
     def _flush(self, key: bytes) -> None:
@@ -252,7 +268,8 @@ class Channel:
             self._retry_later()
 
     def _reject(self, key: bytes) -> None:
-        """Ignore a peer from now on: libzmq cannot close the connection of one."""
+        """Ignore a peer from now on: not every transport can close the connection of one."""
+        self.endpoint.dismiss(key)
         self._rejected[key] = None
         while len(self._rejected) > _MAX_STRANGERS:
             self._rejected.popitem(last=False)
@@ -291,4 +308,8 @@ def _with_secret(url: StreamURL) -> StreamURL:
     if listing is None:
         return url
     there = parse_url(listing.url)
-    return replace(url, token=there.token, curve=there.encrypted)
+    if there.scheme != url.scheme:
+        return url
+    if url.scheme == "tcp":
+        return replace(url, token=there.token, curve=there.encrypted)
+    return replace(url, token=there.token, cert=url.cert or there.cert)

@@ -140,7 +140,7 @@ def find_listing(url: StreamURL) -> Listing | None:
 
 
 def refuse_if_taken(url: StreamURL) -> None:
-    """Name who listens at an address already: libzmq only says that it is taken.
+    """Name who listens at an address already: the system only says that it is taken.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def _read(path: Path) -> Listing | None:
 
 
 def _path(url: StreamURL) -> Path:
-    if url.scheme == "tcp":
+    if url.port:  # whatever is spoken there, it is taken once
         return runtime_folder() / f"tcp-{url.port}.json"
     name = hashlib.sha256(url.path.encode()).hexdigest()[:16]
     return runtime_folder() / f"{url.scheme}-{name}.json"

@@ -112,6 +112,12 @@ class _ZmqEndpoint(Endpoint):
         tracked = [part for part in parts if isinstance(part, zmq.Frame)]
         return zmq.MessageTracker(*tracked) if tracked else _DONE
 
+    def admit(self, peer: bytes) -> None:
+        pass  # libzmq has the same bounds for all
+
+    def dismiss(self, peer: bytes) -> None:
+        pass  # libzmq cannot close the connection of one
+
     def close(self) -> None:
         self._socket.close(linger=0)
         self._context.destroy(linger=0)
