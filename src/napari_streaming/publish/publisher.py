@@ -272,7 +272,8 @@ class Publisher(GeometryCalls):
         now = time.time()
         name = clean_name(name)
         value, step = float(value), float(now if step is None else step)
-        if any([box.put_metric(name, step, value, now) for box in self._engine.outboxes()]):
+        wakes = [box.put_metric(name, step, value, now) for box in self._engine.outboxes()]
+        if any(wakes):
             self._engine.wake()
 
     def status(self, level: StatusLevel, text: str) -> None:
