@@ -379,13 +379,14 @@ def test_what_a_peer_said_before_it_died_is_heard(party, until, url):
     hold = threading.Event()
     server.on_received = lambda link, message: hold.wait(10)
     (link,) = client.links
-    client.do(lambda: [link.send(Status("info", str(n), 1.0)) for n in range(500)])
-    until(lambda: server.got)
-    time.sleep(0.1)
+    # What is long is tracked: once it is on its way, all before it is.
+    words = [*map(str, range(500)), "x" * 65536]
+    deliveries = client.do(lambda: [link.send(Status("info", word, 1.0)) for word in words])
+    until(lambda: server.got and deliveries[-1].done)
     client.close()
     hold.set()
     until(lambda: server.lost_because)
-    assert [status.text for status in server.messages(Status)] == [str(n) for n in range(500)]
+    assert [status.text for status in server.messages(Status)] == words
     assert not server.refusals
 
 
