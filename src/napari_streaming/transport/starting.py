@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -22,17 +22,19 @@ from napari_streaming.transport.runtime import (
 )
 from napari_streaming.uri import StreamURL
 
-__all__ = ["LISTENING", "STAGES", "note_starting", "report_stage", "stage_of"]
+__all__ = ["STAGES", "Stage", "note_starting", "report_stage", "stage_of"]
 
-LISTENING = "listening"
-STAGES = ("process started", "program loaded", "napari imported", "window shown", LISTENING)
-"""What a viewer says of itself while it starts, in this order."""
+Stage: TypeAlias = Literal[
+    "process started", "program loaded", "napari imported", "window shown", "listening"
+]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""How far a viewer is that starts, in this order."""
 
 
 class _Starting(msgspec.Struct, frozen=True):
     pid: Annotated[int, msgspec.Meta(gt=0, lt=2**31)]
     started: float
-    stage: str
+    stage: Stage
 
 
 def note_starting(url: StreamURL, pid: int) -> None:
@@ -49,20 +51,20 @@ def note_starting(url: StreamURL, pid: int) -> None:
         write_privately(_path(url), _Starting(pid, started, STAGES[0]))
 
 
-def report_stage(url: StreamURL, stage: str) -> None:
+def report_stage(url: StreamURL, stage: Stage) -> None:
     """Write down how far this process is; only if somebody started it to listen at `url`."""
     path = _path(url)
     starting = _read(path)
     # A virtual environment of Windows runs Python as the child of what was started.
     if starting is None or starting.pid not in (os.getpid(), os.getppid()):
         return
-    if stage == LISTENING:
+    if stage == "listening":
         path.unlink(missing_ok=True)
     else:
         write_privately(path, msgspec.structs.replace(starting, stage=stage))
 
 
-def stage_of(url: StreamURL) -> str | None:
+def stage_of(url: StreamURL) -> Stage | None:
     """Return how far the viewer is that is being started at `url`; None if there is none."""
     starting = _read(_path(url))
     return None if starting is None else starting.stage
