@@ -91,12 +91,12 @@ class Naming:
         inner : sequence of str
             The path of an image in a zarr hierarchy.
         """
-        at = self._coordinates(relative.joinpath(*inner)) if inner else None
-        if at is None:
-            at = self._coordinates(relative)
-        else:
+        at = None
+        if self.pattern is not None and self.pattern.has_folders:
+            at = self._coordinates(relative.joinpath(*inner))
+        if at is not None:
             inner = ()
-        if at is None:
+        elif (at := self._coordinates(relative)) is None:
             return None
         layer = "/".join([self.name or self._layer(relative), *inner])
         return Shown(layer, at, self._as_labels(layer, relative.joinpath(*inner)))
@@ -117,10 +117,12 @@ class Naming:
     def _as_labels(self, layer: str, relative: PurePosixPath) -> bool | None:
         if self.labels is not None:
             return any(
-                fnmatch(text, glob) for glob in self.labels for text in (relative.name, relative)
+                fnmatch(text, glob)
+                for glob in self.labels
+                for text in (relative.name, str(relative))
             )
-        stem = str(_stem(relative)) if self.pattern is None else layer
-        words = _WORD.findall(stem.lower())
+        says = _stem(relative).name if self.pattern is None else layer
+        words = _WORD.findall(says.lower())
         return None if words and words[-1] in _LABEL_WORDS else False
 
 
