@@ -42,23 +42,28 @@ def notices(
     ------
     set of Path
     """
-    if not poll:
-        try:
-            yield from _notices(folder, stop, recursive=recursive, poll=False)
-        except FileNotFoundError:
-            return
-        except (OSError, RuntimeError) as error:  # too many folders for it, at first or later on
-            tell(
-                f"the system does not tell what changes in {folder} ({error}), so every file is "
-                f"looked at twice a second; on Linux, a higher fs.inotify.max_user_watches helps"
-            )
-        else:
-            return
-    with suppress(FileNotFoundError):
-        yield from _notices(folder, stop, recursive=recursive, poll=True)
+    try:
+        if not poll:
+            yield from _notices(folder, stop, recursive=recursive)
+    except FileNotFoundError:
+        return
+    except PermissionError as error:
+        tell(f"{error}; what is in it is left out")
+        yield from _notices(folder, stop, recursive=recursive, careless=True)
+    except (OSError, RuntimeError) as error:  # too many folders for it, at first or later on
+        tell(
+            f"the system does not tell what changes in {folder} ({error}), so every file is "
+            f"looked at twice a second; on Linux, a higher fs.inotify.max_user_watches helps"
+        )
+        poll = True
+    if poll:
+        with suppress(FileNotFoundError):
+            yield from _notices(folder, stop, recursive=recursive, poll=True, careless=True)
 
 
-def _notices(folder: Path, stop: Event, *, recursive: bool, poll: bool) -> Iterator[set[Path]]:
+def _notices(
+    folder: Path, stop: Event, *, recursive: bool, poll: bool = False, careless: bool = False
+) -> Iterator[set[Path]]:
     changes: set[FileChange]
     for changes in watch(
         folder,
@@ -71,7 +76,7 @@ def _notices(folder: Path, stop: Event, *, recursive: bool, poll: bool) -> Itera
         force_polling=poll,
         poll_delay_ms=_POLL_MS,
         recursive=recursive,
-        ignore_permission_denied=True,
+        ignore_permission_denied=careless,  # and any other error, in silence
     ):
         yield {Path(path) for _, path in changes}
 
