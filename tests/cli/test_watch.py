@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import shutil
 import signal
 import subprocess
@@ -49,10 +48,10 @@ def grow(name, planes):
 class Command:
     """The console command, and what it says."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, under=()):
         program = shutil.which("napari-streaming", path=os.path.dirname(sys.executable))
         self._process = subprocess.Popen(
-            [program, "watch", *map(str, arguments)],
+            [*under, program, "watch", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -87,8 +86,8 @@ class Command:
 def command():
     made = []
 
-    def start(*arguments):
-        made.append(Command(*arguments))
+    def start(*arguments, **options):
+        made.append(Command(*arguments, **options))
         return made[-1]
 
     yield start
@@ -192,37 +191,18 @@ def test_the_system_may_refuse_to_tell(command, viewer, tmp_path, until):
     """In a user namespace, which has a limit of its own."""
     folder = tmp_path / "results"
     (folder / "inner").mkdir(parents=True)
-    unshare = ["unshare", "--user", "--map-root-user"]
+    limited = ["unshare", "--user", "--map-root-user", "sh", "-c"]
     limit = "echo 1 > /proc/sys/user/max_inotify_watches"
-    if subprocess.run([*unshare, "sh", "-c", limit], capture_output=True).returncode:
+    if subprocess.run([*limited, limit], capture_output=True).returncode:
         pytest.skip("no user namespaces here")
-    watch = [
-        sys.executable,
-        "-m",
-        "napari_streaming",
-        "watch",
-        folder,
-        "--to",
-        address(viewer.urls),
-    ]
-    script = f'{limit}; exec "$@"'
-    process = subprocess.Popen(
-        [*unshare, "sh", "-c", script, "sh", *watch], stderr=subprocess.PIPE, text=True
+    watch = command(
+        folder, "--to", address(viewer.urls), under=[*limited, f'{limit}; exec "$@"', "sh"]
     )
-    lines: queue.Queue[str] = queue.Queue()
-    reader = threading.Thread(target=lambda: [lines.put(line) for line in process.stderr])
-    reader.start()
-    try:
-        assert "watching" in lines.get(timeout=30)
-        assert "fs.inotify.max_user_watches" in lines.get(timeout=30)
-        (folder / "inner" / "log.txt").write_text("no image")
-        shutil.copy(make_picture(tmp_path), folder / "inner" / "a.png")
-        until(lambda: "inner/a" in viewer.layers)
-    finally:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
-        reader.join()
-        process.stderr.close()
+    until(lambda: watch.said("fs.inotify.max_user_watches"))
+    (folder / "inner" / "log.txt").write_text("no image")
+    shutil.copy(make_picture(tmp_path), folder / "inner" / "a.png")
+    until(lambda: "inner/a" in viewer.layers)
+    assert watch.end()[0] == 0
 
 
 def make_picture(folder):
@@ -259,3 +239,22 @@ def test_it_ends_well_where_no_viewer_ever_was(command, tmp_path, until):
     code, summary = watch.end()
     assert code == 0  # nothing was read, so nothing is lost
     assert summary == "0 files, 0 zarr arrays: 0 planes streamed; 1 not finished or not taken"
+
+
+def test_what_may_not_be_read_is_told(command, viewer, tmp_path, until):
+    """As a user who may not read everything; root may, unless it gives that right up."""
+    drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    if os.getuid():
+        drop = []
+    elif subprocess.run([*drop, "true"], capture_output=True).returncode:
+        pytest.skip("root may read everything here")
+    (tmp_path / "secret").mkdir()
+    shutil.copy(make_picture(tmp_path), tmp_path / "b.png")
+    os.chmod(tmp_path / "secret", 0)
+    os.chmod(tmp_path / "b.png", 0)
+    watch = command(tmp_path, "--to", address(viewer.urls), "--settle", 0.05, under=drop)
+    until(lambda: "a" in viewer.layers)
+    until(lambda: watch.said("b.png cannot be read"))
+    assert any("secret" in line for line in watch.said("is left out"))
+    assert watch.end()[0] == 0
+    os.chmod(tmp_path / "secret", 0o700)

@@ -67,8 +67,8 @@ class Watching:
         if not self._stop.is_set():
             self._stop.set()
             self._thread.join(15)
-            assert self._publisher.flush(15)
-            self._publisher.close()
+            with self._publisher:
+                assert self._publisher.flush(15)
         return self.stats
 
 

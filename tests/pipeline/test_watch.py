@@ -11,9 +11,12 @@ import tifffile
 import zarr
 
 from napari_streaming.errors import DataError
+from napari_streaming.pipeline import outlet
+from napari_streaming.pipeline import watch as watch_module
 from napari_streaming.pipeline.patterns import parse_pattern
 from napari_streaming.pipeline.watch import WatchOptions, watch_folder
 from napari_streaming.publish.publisher import Publisher
+from napari_streaming.receive.catalog import StreamedLayer
 from napari_streaming.receive.receiver import Receiver
 
 NEVER = 1000.0
@@ -274,6 +277,41 @@ def test_without_a_viewer_it_waits_and_loses_nothing(tmp_path, request, until):
     assert done[0].planes == 20
     assert ["no viewer is there" in line for line in lines] == [True, False]
     assert lines[1] == "a viewer is there"
+
+
+def test_no_more_is_read_than_the_viewer_takes(tmp_path, watching, until, monkeypatch):
+    put, queued = StreamedLayer.put_plane, []
+    lock = threading.Lock()
+    monkeypatch.setattr(outlet, "_UNDER_WAY", 2**20)
+
+    def put_slowly(layer, at, plane, *more):
+        until(lambda: not lock.locked())
+        return put(layer, at, plane, *more)
+
+    monkeypatch.setattr(StreamedLayer, "put_plane", put_slowly)
+    image = Publisher.image
+
+    def note(pub, *arguments, **more):
+        queued.append(pub.stats().sinks[0].queued_bytes)
+        return image(pub, *arguments, **more)
+
+    monkeypatch.setattr(Publisher, "image", note)
+    with lock:
+        watch = watching(pattern="t{t}.tif", settle=0.05)
+        for t in range(300):
+            tifffile.imwrite(tmp_path / f"t{t}.tif", plane(t, (512, 512)))
+        until(lambda: queued and queued[-1] >= 2**19)
+    until(lambda: watch.received(tmp_path.name) == 300)
+    assert max(queued) <= 2**20
+    assert watch.end().planes == 300
+
+
+def test_a_file_too_large_to_hold_is_read_twice(tmp_path, watching, until, monkeypatch):
+    monkeypatch.setattr(watch_module, "_AT_ONCE", 0)
+    tifffile.imwrite(tmp_path / "a.tif", plane(2, (5, 6, 8)), metadata={"axes": "TYX"})
+    watch = watching()
+    until(lambda: watch.shows("a", 2, t=4))
+    assert watch.end().planes == 5
 
 
 def test_it_ends_although_there_is_no_viewer(tmp_path, publisher, in_thread, until):

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 import zarr
 
+from napari_streaming.pipeline import growing
+from napari_streaming.pipeline.settling import Settling
+from napari_streaming.pipeline.watched_zarrs import WatchedZarrs
 from napari_streaming.pipeline.zarr_images import find_images
 
 AXES = [
@@ -134,6 +137,53 @@ def test_another_array_in_its_place(tmp_path, watching, until):
     until(lambda: watch.received("a") == 4)
     make(tmp_path / "a.zarr", shape=(2, 6, 6), overwrite=True)[:] = 2
     until(lambda: any(layer.data.shape[-2:] == (6, 6) for layer in watch.layers.values()))
+
+
+def test_blocks_of_an_array_that_was_replaced_are_forgotten(tmp_path):
+    settling = Settling(0.0)
+    zarrs = WatchedZarrs(settling, 0.0, lambda root, image: True)
+    path = tmp_path / "a.zarr"
+    make(path)[:] = 1
+    assert zarrs.discover(path)
+    zarrs.explore(path)
+    assert len(settling) == 4
+    make(path, shape=(1, 6, 6), overwrite=True)[:] = 1
+    zarrs.note(path, path)
+    zarrs.explore(path)
+    assert zarrs.ready(path, (3,)) is None
+    root, array = zarrs.ready(path, (0,))
+    assert (root, array.image.shape) == (path, (1,))
+
+
+def test_a_copy_in_its_place(tmp_path, watching, until):
+    make(tmp_path / "a.zarr")[:] = 1
+    make(tmp_path / ".b.zarr")[:] = 2
+    watch = watching()
+    until(lambda: watch.received("a") == 4)
+    os.rename(tmp_path / "a.zarr", tmp_path / ".old.zarr")
+    os.rename(tmp_path / ".b.zarr", tmp_path / "a.zarr")
+    until(lambda: watch.shows("a", 2, z=3))
+
+
+def test_large_blocks_are_read_plane_by_plane(tmp_path, watching, until, monkeypatch):
+    monkeypatch.setattr(growing, "_AT_ONCE", 0)
+    array = make(tmp_path / "a.zarr", chunks=(3, 8, 8))
+    watch = watching()
+    array[1] = 5
+    until(lambda: watch.shows("a", 5, z=1))
+    assert watch.end().planes == 1
+
+
+@pytest.mark.parametrize("fill", [7, 0, np.nan])
+def test_planes_yet_to_come_in_a_chunk_are_not_streamed(tmp_path, watching, until, fill):
+    array = make(tmp_path / "a.zarr", chunks=(4, 8, 8), dtype="f4", fill_value=fill)
+    watch = watching()
+    array[1] = 5
+    until(lambda: watch.shows("a", 5, z=1))
+    array[1] = fill
+    array[3] = 6
+    until(lambda: watch.shows("a", 6, z=3))
+    assert watch.end().planes == 3  # what was there and is empty now, is empty
 
 
 def test_metadata_that_come_last_make_levels_an_image(tmp_path, watching, until):

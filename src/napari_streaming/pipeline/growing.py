@@ -137,7 +137,9 @@ class GrowingArray:
         if self._layout != before:  # another array
             self._blocks, self._sent = {}, {}
             yield from self.scan()
-        elif self._layout.planes_of_a_block > 1 and self._image.shape != shape:
+        elif self._image.shape == shape:  # it may be a copy with other chunks
+            yield from self.scan()
+        elif self._layout.planes_of_a_block > 1:
             yield from list(self._blocks)  # the last ones hold more planes now
         else:
             yield from self._beyond
@@ -193,6 +195,10 @@ class GrowingArray:
         """Return what is equal as long as the planes of a block are the same."""
         ranges = tuple(self._ranges(block)) if self._layout.planes_of_a_block > 1 else ()
         return self._blocks[block].stamp, ranges
+
+    def __contains__(self, block: Block) -> bool:
+        """Whether chunks of a block were ever there; another array has other ones."""
+        return block in self._blocks
 
     def is_complete(self, block: Block) -> bool:
         """Whether all chunks of a block are there. Those that are empty may never come."""

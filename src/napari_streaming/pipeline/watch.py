@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from stat import S_ISDIR
 from threading import Event
 
 import numpy as np
@@ -172,7 +173,7 @@ class _FolderWatch:
     def _wait_for_folder(self) -> tuple[int, int]:
         is_told = False
         while (here := _identity(self._folder)) is None:
-            if self._folder.exists():
+            if os.path.exists(self._folder):
                 raise DataError(f"{self._folder} is a file; name the folder that it is in")
             if not is_told:
                 self._tell(f"{self._folder}: there is no such folder yet; waiting for it")
@@ -227,12 +228,12 @@ class _FolderWatch:
             self._zarrs.note(root, path)
         elif path == self._folder or is_ignored(relative):
             return
-        elif path.is_dir():
+        elif os.path.isdir(path):
             if self._options.recursive:
                 self._note_all_in(path)
         elif self._naming.is_wanted(relative):
             self._note_file(path)
-        elif self._options.pattern is not None and path.is_file():
+        elif self._options.pattern is not None and os.path.isfile(path):
             self._note_unmatched(path)
 
     def _relative(self, path: Path) -> PurePosixPath:
@@ -385,7 +386,7 @@ def _identity(folder: Path) -> tuple[int, int] | None:
         about = folder.stat()
     except OSError:
         return None
-    return (about.st_dev, about.st_ino) if folder.is_dir() else None
+    return (about.st_dev, about.st_ino) if S_ISDIR(about.st_mode) else None
 
 
 def _stamp(about: os.stat_result) -> tuple[int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -62,7 +63,7 @@ class WatchedZarrs:
             return False
         for inner in [known for known in self._zarrs if known.is_relative_to(folder)]:
             self._forget(inner)
-        self._zarrs[folder] = _Zarr()
+        self._zarrs[folder] = _Zarr(changed=time.monotonic())
         self._ask_for(folder)
         return True
 
@@ -72,12 +73,15 @@ class WatchedZarrs:
     def note(self, root: Path, path: Path) -> None:
         """Take note that something in a hierarchy may have changed."""
         zarr = self._zarrs[root]
+        if path == root:  # it is found again, or was replaced: its metadata tell
+            self._ask_for(root)
+            return
         zarr.changed = time.monotonic()
         array = next((zarr.arrays[p] for p in (path, *path.parents) if p in zarr.arrays), None)
-        is_folder = path.is_dir()
+        is_folder = os.path.isdir(path)
         if array is not None:
             self._note_blocks(array, array.scan(path) if is_folder else array.note(path))
-        if path.name in ZARR_METADATA or path == root or (is_folder and array is None):
+        if path.name in ZARR_METADATA or (is_folder and array is None):
             self._ask_for(root)
 
     def scan(self) -> None:
@@ -160,7 +164,7 @@ class WatchedZarrs:
         """Return the root and the array of a block that settled, if it can be read now."""
         key = (path, block)
         root = next((r for r, zarr in self._zarrs.items() if path in zarr.arrays), None)
-        if root is None:
+        if root is None or block not in self._zarrs[root].arrays[path]:
             self._settling.forget(key)
             return None
         array = self._zarrs[root].arrays[path]

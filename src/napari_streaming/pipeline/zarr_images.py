@@ -53,7 +53,7 @@ class ZarrImage:
 
 def is_zarr(folder: Path) -> bool:
     """Whether a folder is a zarr array or group."""
-    return any((folder / name).is_file() for name in _NODES)
+    return any(os.path.isfile(folder / name) for name in _NODES)
 
 
 def find_images(root: Path) -> Iterator[ZarrImage]:
@@ -128,9 +128,9 @@ def _read_node(folder: Path) -> tuple[str, Mapping[str, Any]]:
     """Return whether a folder is an array or a group, if so, and its attributes."""
     if (about := _read_json(folder / "zarr.json")) is not None:
         return str(about.get("node_type", "")), about.get("attributes") or {}
-    if (folder / ".zarray").is_file():
+    if os.path.isfile(folder / ".zarray"):
         return "array", {}
-    if (folder / ".zgroup").is_file():
+    if os.path.isfile(folder / ".zgroup"):
         return "group", _read_json(folder / ".zattrs") or {}
     return "", {}
 
