@@ -76,10 +76,8 @@ class WatchStats:
     ----------
     files : int
         Files that were streamed; one that was overwritten counts again.
-    arrays : int
-        Zarr arrays of which planes were streamed.
-    planes : int
-        Planes that were streamed.
+    arrays, planes : int
+        Zarr arrays of which planes were streamed; planes of files and arrays.
     failed : int
         Files and zarr planes that could not be read or shown. Each was reported.
     unfinished : int
