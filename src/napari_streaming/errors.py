@@ -6,6 +6,7 @@
     ├── URLError              a URL that cannot be used (also a ValueError)
     ├── DataError             an array or a name that cannot be streamed (also a ValueError)
     ├── ClosedError           a call on something closed, or carried over a fork
+    ├── PipelineError         a pipeline that cannot run as described, or wells that failed
     ├── TransportError        the address or the shared memory cannot be used (also an OSError)
     │   └── AddressInUseError somebody else listens there
     └── ProtocolError         the other side broke the protocol
@@ -24,6 +25,7 @@ __all__ = [
     "ClosedError",
     "DataError",
     "MalformedError",
+    "PipelineError",
     "ProtocolError",
     "StateError",
     "StreamingError",
@@ -47,6 +49,10 @@ class DataError(StreamingError, ValueError):
 
 class ClosedError(StreamingError):
     """A call on a publisher or receiver that is closed."""
+
+
+class PipelineError(StreamingError):
+    """A pipeline that cannot run as it is described, or that ran and failed for some wells."""
 
 
 class TransportError(StreamingError, OSError):
