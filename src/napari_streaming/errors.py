@@ -7,6 +7,7 @@
     ├── DataError             an array or a name that cannot be streamed (also a ValueError)
     ├── ClosedError           a call on something closed, or carried over a fork
     ├── PipelineError         a pipeline that cannot run as described, or wells that failed
+    ├── StorageError          values that cannot be kept or read back, and where
     ├── TransportError        the address or the shared memory cannot be used (also an OSError)
     │   └── AddressInUseError somebody else listens there
     └── ProtocolError         the other side broke the protocol
@@ -28,6 +29,7 @@ __all__ = [
     "PipelineError",
     "ProtocolError",
     "StateError",
+    "StorageError",
     "StreamingError",
     "TransportError",
     "URLError",
@@ -53,6 +55,10 @@ class ClosedError(StreamingError):
 
 class PipelineError(StreamingError):
     """A pipeline that cannot run as it is described, or that ran and failed for some wells."""
+
+
+class StorageError(StreamingError):
+    """Values that cannot be saved or loaded: which path and backend, why, and what to do."""
 
 
 class TransportError(StreamingError, OSError):
