@@ -171,8 +171,7 @@ def _call(step: CompiledStep, group: Sequence[_Bundle]) -> Any:
         if "read-only" not in str(error):
             raise
         raise PipelineError(
-            "it changes its input, which other steps may need too; copy first: "
-            "plane = plane.copy()"
+            "it changes its input, which other steps may need too; copy first: plane = plane.copy()"
         ) from error
 
 

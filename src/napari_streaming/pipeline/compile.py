@@ -212,9 +212,7 @@ def _check_gives(
 
 def _check_axis(what: str, name: str, axes: Sequence[str], given: Sequence[Domain]) -> None:
     if name not in axes:
-        raise PipelineError(
-            f"{what}: {name!r} is none of the pipeline's axes, {', '.join(axes)}"
-        )
+        raise PipelineError(f"{what}: {name!r} is none of the pipeline's axes, {', '.join(axes)}")
     if not any(name in domain for domain in given):
         there = sorted({axis for domain in given for axis in domain})
         raise PipelineError(f"{what}: no input has a coordinate {name!r}; they have {there}")
@@ -307,5 +305,3 @@ def _check_well_names(wells: Sequence[Coordinate]) -> None:
             raise PipelineError(
                 f"the wells {other!r} and {well!r} would have the same file names; rename one"
             )
-
-

@@ -117,13 +117,13 @@ class Explanation:
         lines = [f"{self.title}: {self.wells} wells, {len(self.steps)} steps"]
         for number, step in enumerate(self.steps, 1):
             written = "; ".join(step.written) or "nowhere"
-            to = f"to {step.url} " if step.streamed else ""
-            some = f"{step.streamed} of {step.total} wells " if 0 < step.streamed < step.total else ""
-            verdict = "yes" if step.streamed else "no"
+            streamed = "no"
+            if step.streamed:
+                streamed = f"{step.streamed} of {step.total} wells, to {step.url}"
             lines += [
                 f"{number}. {step.name}",
                 f"     written:  {written}",
-                f"     streamed: {verdict}, {to}{some}({'; '.join(step.why)})",
+                f"     streamed: {streamed} ({'; '.join(step.why)})",
             ]
         return "\n".join(lines)
 
@@ -227,6 +227,4 @@ class Plan:
         """
         from napari_streaming.pipeline.run import run_plan
 
-        return run_plan(
-            self, executor, workers=workers, dry_run=dry_run, on_progress=on_progress
-        )
+        return run_plan(self, executor, workers=workers, dry_run=dry_run, on_progress=on_progress)

@@ -257,7 +257,7 @@ class _Mapping(Source):
 
 @dataclass(frozen=True)
 class _Array(Source):
-    array: Any
+    whole: Any
     axes: tuple[str, ...]
     labels: Mapping[str, Sequence[Coordinate]]
 
@@ -269,12 +269,12 @@ class _Array(Source):
                 f'axis: use a mapping, {{"A01": array}}, or name the axis so'
             )
         outer = [axis for axis in self.axes if axis in axes and axis != unit]
-        wells, _ = _leading(self.array, self.axes, [unit], self.labels)
+        wells, _ = _leading(self.whole, self.axes, [unit], self.labels)
         place = self.axes.index(unit)
         rest = self.axes[:place] + self.axes[place + 1 :]
         made = []
         for i, well in enumerate(wells[unit]):
-            part = _Part(self.array, (slice(None),) * place + (i,))
+            part = _Part(self.whole, (slice(None),) * place + (i,))
             along, order = _leading(part, rest, outer, self.labels)
             made.append(Entry({unit: well}, part, along, order))
         return made
@@ -326,9 +326,7 @@ class _Folder(Source):
             made.append(Entry(at, path, None))
         if not made:
             there = ", ".join(sorted(path.name for path in self.path.iterdir())[:3]) or "nothing"
-            raise DataError(
-                f"{self.path}: no file's name fits {self.pattern!r}; there is {there}"
-            )
+            raise DataError(f"{self.path}: no file's name fits {self.pattern!r}; there is {there}")
         return made
 
 
@@ -343,8 +341,7 @@ class _Zarr(Source):
         node = zarr.open(str(self.path), mode="r")
         if isinstance(node, zarr.Array):
             return [Entry({unit: self.path.stem}, self.path, None)]
-        attributes = node.attrs.asdict()
-        ome = attributes.get("ome", attributes)
+        ome = _ome(node)
         if "plate" in ome:
             return list(self._fields(node, ome["plate"], unit))
         if "multiscales" in ome:
@@ -357,8 +354,7 @@ class _Zarr(Source):
             folder = str(well["path"])
             row, _, column = folder.partition("/")
             name = f"{row}{int(column):02}" if column.isdigit() else row + column
-            attributes = plate[folder].attrs.asdict()
-            images = attributes.get("ome", attributes).get("well", {}).get("images", ())
+            images = _ome(plate[folder]).get("well", {}).get("images", ())
             for site, image in enumerate(images):
                 at = {unit: name} | ({"site": site} if len(images) > 1 else {})
                 yield Entry(at, self.path / folder / str(image["path"]), None)
@@ -387,7 +383,11 @@ def _leading(
     return along, (*front, *(i for i in range(len(shape)) if i not in front))
 
 
+def _ome(group: Any) -> Mapping[str, Any]:
+    """Return the OME metadata of a zarr group, of version 0.5 or before."""
+    attributes = group.attrs.asdict()
+    return attributes.get("ome", attributes)  # type: ignore[no-any-return]
+
+
 def _is_zarr(path: Path) -> bool:
     return any((path / mark).exists() for mark in ("zarr.json", ".zgroup", ".zarray"))
-
-

@@ -11,7 +11,7 @@ from napari_streaming.wire.messages import Coordinate
 __all__ = ["WellFilter", "position", "select_wells"]
 
 WellFilter = str | int | Sequence[str | int]
-"""An id, a comma list, ``row:A``, ``row:A-C``, ``col:01-06``, ``A01:C12``, the first N, or a list."""
+"""Ids, comma lists, ``row:A-C``, ``col:01-06``, ``A01:C12``, the first N, or a list of these."""
 
 _POSITION = re.compile(r"([A-Za-z]{1,2})([0-9]{1,3})")
 _LINES = re.compile(r"(row|col):([^-]+)(?:-(.+))?", re.IGNORECASE)

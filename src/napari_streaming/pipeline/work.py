@@ -225,5 +225,3 @@ def _described(error: BaseException) -> str:
     if isinstance(error, StreamingError):
         return str(error)
     return f"{type(error).__name__}: {error}"
-
-
