@@ -209,6 +209,18 @@ class Storage:
             from napari_streaming.pipeline.backends.memory import MemoryBackend
 
             return MemoryBackend()
+        if name == "disk":
+            from napari_streaming.pipeline.backends.disk import DiskBackend
+
+            return DiskBackend(self._root)
+        if name == "zarr":
+            from napari_streaming.pipeline.backends.zarr import ZarrBackend
+
+            return ZarrBackend(self._root)
+        if name == "napari_stream":
+            from napari_streaming.pipeline.backends.stream import StreamBackend
+
+            return StreamBackend(self._url, self._publisher)
         raise StorageError(f"there is no backend {name!r}; use one of {', '.join(BACKENDS)}")
 
 

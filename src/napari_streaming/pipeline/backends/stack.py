@@ -13,7 +13,7 @@ from napari_streaming.pipeline.backends.base import Batch
 from napari_streaming.pipeline.values import About, Coordinates
 from napari_streaming.wire.messages import Coordinate
 
-__all__ = ["Record", "Stack", "axis_of", "positions", "stack", "take_apart"]
+__all__ = ["Record", "Stack", "axis_of", "is_colour", "positions", "stack", "take_apart"]
 
 _ORDER = "tczyxs"
 _NAMES = {
@@ -56,6 +56,8 @@ class Stack:
     units : mapping of str to str
         Likewise.
     record : Record
+    rgb : bool
+        Whether planes are colour.
     """
 
     array: np.ndarray
@@ -64,11 +66,17 @@ class Stack:
     scale: Mapping[str, float]
     units: Mapping[str, str]
     record: Record
+    rgb: bool
 
 
 def axis_of(name: str) -> str | None:
     """Return which of t, c and z a coordinate of this name runs along."""
     return _LETTERS.get(name.lower())
+
+
+def is_colour(array: np.ndarray) -> bool:
+    """Return whether the last axis of an array is colour: the same guess as Publisher.image's."""
+    return array.ndim >= 3 and array.shape[-1] in (3, 4) and array.dtype == np.uint8
 
 
 def stack(batch: Batch, colour: str = "s") -> Stack:
@@ -98,7 +106,14 @@ def stack(batch: Batch, colour: str = "s") -> Stack:
                 f"its arrays differ: {first.shape} of {first.dtype} and {other.shape} of "
                 f"{other.dtype}; give each its own path, or make them alike"
             )
-    own = _own_axes(first, batch.about, batch.kind == "labels", colour)
+    own = _own_axes(first, batch)
+    rgb = batch.kind == "image" and len(own) == first.ndim - 1
+    own += (colour,) * rgb
+    if len(own) != first.ndim or len(set(own)) != len(own):
+        raise DataError(
+            f"axes {tuple(batch.about.axes) or 'by default'} for an array of shape {first.shape}: "
+            "a file has the axes t, c, z, y, x, each once at most"
+        )
     index, along = positions(batch.at)
     if twice := along.keys() & set(own):
         raise DataError(
@@ -117,12 +132,12 @@ def stack(batch: Batch, colour: str = "s") -> Stack:
             array[_key(axes, here)] = _array(value).transpose(transposed)
     else:
         array = first.transpose(transposed)
-    scale, units = _said(batch.about, own, along)
+    scale, units = _said(batch.about, own[: first.ndim - rgb], along)
     record = Record(
         list(own), index, shape, first.dtype.newbyteorder("=").str, [dict(at) for at in batch.at]
     )
     channels = along.get("c", () if "c" in own else _common_channel(batch.at))
-    return Stack(array, axes, tuple(map(str, channels)), scale, units, record)
+    return Stack(array, axes, tuple(map(str, channels)), scale, units, record, rgb)
 
 
 def take_apart(array: np.ndarray, record: Record) -> list[np.ndarray]:
@@ -131,23 +146,19 @@ def take_apart(array: np.ndarray, record: Record) -> list[np.ndarray]:
     Parameters
     ----------
     array : ndarray
-        The whole; axes of length 1 may be missing, and its dtype may be a wider one.
+        The whole.
     record : Record
 
     Returns
     -------
     list of ndarray
-        Views, if the dtype is the same.
+        Views.
     """
     lead = {axis for here in record.index for axis in here}
     axes = sorted((*lead, *record.axes), key=_ORDER.index)
-    array = array.reshape(record.shape)
     left = [axis for axis in axes if axis in record.axes]
     back = [left.index(axis) for axis in record.axes]
-    return [
-        array[_key(axes, here)].transpose(back).astype(record.dtype, copy=False)
-        for here in record.index
-    ]
+    return [array[_key(axes, here)].transpose(back) for here in record.index]
 
 
 def positions(
@@ -211,32 +222,25 @@ def _key(axes: Sequence[str], here: Mapping[str, int]) -> tuple[int | slice, ...
     return tuple(here.get(axis, slice(None)) for axis in axes)
 
 
-def _own_axes(array: np.ndarray, about: About, is_labels: bool, colour: str) -> tuple[str, ...]:
-    """Return a letter for each axis of a single array."""
-    ndim = array.ndim
-    # The same guess as Publisher.image makes.
-    is_rgb = not is_labels and ndim >= 3 and array.shape[-1] in (3, 4) and array.dtype == np.uint8
-    if about.axes:
-        own = [_LETTERS.get(str(axis).lower(), str(axis).lower()) for axis in about.axes]
-        is_rgb = is_rgb and len(own) == ndim - 1
-    else:
-        own = list("tczyx"[-(ndim - is_rgb) :] if 2 <= ndim - is_rgb <= 5 else "")
-    if is_rgb:
-        own.append(colour)
-    if len(own) != ndim or len(set(own)) != ndim or not {"y", "x"} <= set(own) <= set(_ORDER):
+def _own_axes(array: np.ndarray, batch: Batch) -> tuple[str, ...]:
+    """Return a letter for each axis of an array, except that of colour."""
+    own = tuple(axis_of(axis) or axis.lower() for axis in batch.about.axes)
+    if not own:
+        rgb = batch.kind == "image" and is_colour(array)
+        own = tuple("tczyx"[-(array.ndim - rgb) :]) if 2 <= array.ndim - rgb <= 5 else ()
+    if not {"y", "x"} <= set(own) <= set("tczyx"):
         raise DataError(
-            f"axes {tuple(about.axes) or 'by default'} for an array of shape {array.shape}: "
-            "a file has the axes t, c, z, y, x, each once at most, y and x among them"
+            f"axes {tuple(batch.about.axes) or 'by default'} for an array of shape {array.shape}: "
+            "a file has the axes t, c, z, y, x, y and x always"
         )
-    return tuple(own)
+    return own
 
 
 def _said(
     about: About, own: Sequence[str], along: Mapping[str, object]
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Return scale and units by axis; they run along the last axes, without colour."""
-    axes = [axis for axis in own if axis in "tzyx" or (axis == "c" and "c" in about.axes)]
-    axes = ["z", *axes] if "z" in along else axes
+    axes = ["z", *own] if "z" in along else list(own)
     scale = dict(zip(reversed(axes), (float(s) for s in reversed(about.scale)), strict=False))
     if isinstance(about.units, str):
         spatial = {axis for axis in axes if axis in "zyx"}
