@@ -117,13 +117,11 @@ class Explanation:
         lines = [f"{self.title}: {self.wells} wells, {len(self.steps)} steps"]
         for number, step in enumerate(self.steps, 1):
             written = "; ".join(step.written) or "nowhere"
-            streamed = "no"
-            if step.streamed:
-                streamed = f"{step.streamed} of {step.total} wells, to {step.url}"
+            streamed = f"to {step.url}" if step.streamed else "no"
             lines += [
                 f"{number}. {step.name}",
                 f"     written:  {written}",
-                f"     streamed: {streamed} ({'; '.join(step.why)})",
+                f"     streamed: {streamed}: {'; '.join(step.why)}",
             ]
         return "\n".join(lines)
 
@@ -175,7 +173,7 @@ class Plan:
         decisions = [step.decide(well) for well in self.wells]
         reasons = Counter(decision.why for decision in decisions)
         counted = [
-            why if count == len(decisions) else f"{count} wells: {why}"
+            why if count == len(decisions) else f"{why} ({count} of {len(decisions)} wells)"
             for why, count in reasons.most_common()
         ]
         return StepExplanation(
@@ -205,7 +203,7 @@ class Plan:
 
         Parameters
         ----------
-        executor : {"threads", "processes", "serial"} or distributed.Client
+        executor : {"threads", "processes", "serial"}
         workers : int
             How many wells at a time.
         dry_run : bool

@@ -25,6 +25,7 @@ __all__ = ["Processes", "check_job"]
 
 _CLOSING_S = 10.0
 _FAILED_STARTS = 3
+_LOOK_S = 1.0
 # Fork would carry locks and threads of the parent's along: none of them survives it.
 _spawn = get_context("spawn")
 
@@ -116,9 +117,12 @@ class Processes:
             self._workers.append(_Process.start(self._packed))
 
     def _ready(self) -> list[_Process]:
-        """Return the workers that have something to say; a dead one's pipe is at its end."""
-        pipes = {worker.pipe: worker for worker in self._workers}
-        return [pipes[pipe] for pipe in wait(list(pipes)) if isinstance(pipe, Connection)]
+        """Return the workers that have something to say, or never will again.
+
+        A dead one's pipe is at its end, unless a process that it forked holds it open.
+        """
+        said = wait([worker.pipe for worker in self._workers], _LOOK_S)
+        return [w for w in self._workers if w.pipe in said or w.process.exitcode is not None]
 
     def _bury(self, worker: _Process) -> Task | None:
         """Forget a dead worker; return the task that it had."""
@@ -199,14 +203,16 @@ class _Process:
     def receive(self) -> Report | str | None:
         """Return a report, or the name of the step that began; None: it is dead."""
         try:
-            message = self.pipe.recv()
+            message = self.pipe.recv() if self.pipe.poll() else None
         except (EOFError, OSError):
+            return None
+        if message is None:
+            return None
+        if isinstance(message, _Broken):
+            self.complaint = message.traceback
             return None
         if isinstance(message, Report):
             self.task = None
-        elif isinstance(message, _Broken):
-            self.complaint = message.traceback
-            return None
         elif self.is_started:
             self.step = message
         self.is_started = True

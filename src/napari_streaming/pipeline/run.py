@@ -164,7 +164,7 @@ def _executor(executor: Any, job: Job, workers: int) -> _MakeExecutor:
         check_job(job)
         return lambda job, streams, started: Processes(job, workers, awaited=started)
     raise PipelineError(
-        f'executor={executor!r}: use "threads", "processes", "serial" or a distributed.Client'
+        f'executor={executor!r}: use "threads", "processes" or "serial"'
     )
 
 
