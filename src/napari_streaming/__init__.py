@@ -10,6 +10,7 @@ The producer's side needs neither Qt nor napari::
 
 from napari_streaming.errors import StreamingError
 from napari_streaming.publish.publisher import Publisher, PublisherStats
+from napari_streaming.publish.viewer_process import Viewer
 from napari_streaming.settings import PublisherSettings, ReceiverSettings
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "PublisherStats",
     "ReceiverSettings",
     "StreamingError",
+    "Viewer",
 ]

@@ -10,6 +10,7 @@
     ├── StorageError          values that cannot be kept or read back, and where
     ├── TransportError        the address or the shared memory cannot be used (also an OSError)
     │   └── AddressInUseError somebody else listens there
+    ├── ViewerError           a viewer that cannot be started
     └── ProtocolError         the other side broke the protocol
         ├── MalformedError    bytes that are no message, or a message out of bounds
         ├── VersionError      another protocol version
@@ -34,6 +35,7 @@ __all__ = [
     "TransportError",
     "URLError",
     "VersionError",
+    "ViewerError",
 ]
 
 
@@ -67,6 +69,10 @@ class TransportError(StreamingError, OSError):
 
 class AddressInUseError(TransportError):
     """Another program listens at the address."""
+
+
+class ViewerError(StreamingError):
+    """A viewer that cannot be started: no screen, or it failed while it started."""
 
 
 class ProtocolError(StreamingError):

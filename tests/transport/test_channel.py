@@ -130,9 +130,9 @@ def test_it_connects_before_anybody_listens(party, until):
 def test_who_connects_between_bind_and_listing_is_not_refused(party, until, monkeypatch):
     announce = runtime.announce
 
-    def late(url):
+    def late(*what):
         time.sleep(0.3)
-        return announce(url)
+        return announce(*what)
 
     client = party("ipc://late", "publish")
     monkeypatch.setattr(runtime, "announce", late)

@@ -72,6 +72,14 @@ def _view(
     view(url)
 
 
+@app.command("viewers")
+def _viewers() -> None:
+    """List the viewers that listen on this machine."""
+    from napari_streaming.cli.viewers import viewers
+
+    viewers()
+
+
 @app.command("publish")
 def _publish(
     files: Annotated[
