@@ -9,7 +9,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -64,12 +64,10 @@ class Processes:
     ----------
     job : Job
     count : int
-    awaited : sequence of str
-        URLs whose viewers were started for this run.
     """
 
-    def __init__(self, job: Job, count: int, *, awaited: Sequence[str] = ()) -> None:
-        self._packed = pickle.dumps(replace(job, awaited=tuple(awaited)))
+    def __init__(self, job: Job, count: int) -> None:
+        self._packed = pickle.dumps(job)
         self._count = count
         self._workers: list[_Process] = []
         self._ever_ready = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from napari_streaming.errors import PipelineError
 from napari_streaming.pipeline.outlining import Outliner
 from napari_streaming.pipeline.plan import Plan
 from napari_streaming.pipeline.streaming import Streams
-from napari_streaming.pipeline.viewers import await_viewers, start_viewers
+from napari_streaming.pipeline.viewers import Viewers
 from napari_streaming.pipeline.work import Failure, Job, Report, Task
 from napari_streaming.transport.runtime import new_token
 from napari_streaming.wire.messages import Coordinate
@@ -118,13 +118,13 @@ def run_plan(
     if dry_run:
         return Result()
     _check_folders(job)
-    started = start_viewers(plan.viewers)
     with (
-        Streams(job.urls, run=job.run, name=plan.title, awaited=started) as streams,
-        make_executor(job, streams, started) as running,
+        Viewers(plan.viewers) as viewers,
+        Streams(job.urls, run=job.run, name=plan.title, awaited=viewers.awaited) as streams,
+        make_executor(replace(job, awaited=viewers.awaited), streams) as running,
     ):
         result = _follow(plan, running, Outliner(plan, streams), on_progress)
-        await_viewers(started, streams, _VIEWER_S)
+        viewers.wait(_VIEWER_S)
     return result
 
 
@@ -148,7 +148,7 @@ def _follow(
     return Result(tuple(done), tuple(failures), tuple(written))
 
 
-_MakeExecutor = Callable[[Job, Streams, Sequence[str]], Executor]
+_MakeExecutor = Callable[[Job, Streams], Executor]
 
 
 def _executor(executor: Any, job: Job, workers: int) -> _MakeExecutor:
@@ -157,15 +157,13 @@ def _executor(executor: Any, job: Job, workers: int) -> _MakeExecutor:
         from napari_streaming.pipeline.threads import Threads
 
         count = workers if executor == "threads" else 1
-        return lambda job, streams, started: Threads(job, streams, count)
+        return lambda job, streams: Threads(job, streams, count)
     if executor == "processes":
         from napari_streaming.pipeline.processes import Processes, check_job
 
         check_job(job)
-        return lambda job, streams, started: Processes(job, workers, awaited=started)
-    raise PipelineError(
-        f'executor={executor!r}: use "threads", "processes" or "serial"'
-    )
+        return lambda job, streams: Processes(job, workers)
+    raise PipelineError(f'executor={executor!r}: use "threads", "processes" or "serial"')
 
 
 def _check_folders(job: Job) -> None:

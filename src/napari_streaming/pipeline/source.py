@@ -156,7 +156,7 @@ def as_source(given: Any) -> Source:
             raise DataError(
                 f'{path} is a folder: use Source.folder("{path}", "{{well}}_w{{channel}}.tif")'
             )
-        return Source.zarr(path) if path.is_dir() else Source.mapping({path.stem: path})
+        return Source.zarr(path) if path.is_dir() else Source.mapping({_bare(path.name): path})
     if hasattr(given, "shape"):
         raise DataError(
             f"an array of shape {tuple(given.shape)}: say what its axes are, with "
@@ -340,14 +340,13 @@ class _Zarr(Source):
         unit = axes[0]
         node = zarr.open(str(self.path), mode="r")
         if isinstance(node, zarr.Array):
-            return [Entry({unit: self.path.stem}, self.path, None)]
+            return [Entry({unit: _bare(self.path.name)}, self.path, None)]
         ome = _ome(node)
         if "plate" in ome:
             return list(self._fields(node, ome["plate"], unit))
         if "multiscales" in ome:
-            name = self.path.name.removesuffix(".zarr").removesuffix(".ome")
-            return [Entry({unit: name}, self.path, None)]
-        return [Entry({unit: name}, self.path / name, None) for name in sorted(node)]
+            return [Entry({unit: _bare(self.path.name)}, self.path, None)]
+        return [Entry({unit: _bare(name)}, self.path / name, None) for name in sorted(node)]
 
     def _fields(self, plate: Any, about: Mapping[str, Any], unit: str) -> Iterator[Entry]:
         for well in about.get("wells", ()):
@@ -381,6 +380,11 @@ def _leading(
             raise DataError(f"the axis {name!r} is {size} long: {size} different labels are needed")
     front = [names.index(name) for name in outer]
     return along, (*front, *(i for i in range(len(shape)) if i not in front))
+
+
+def _bare(name: str) -> str:
+    """Return the name of a file or zarr without what says that it is one."""
+    return Path(name).stem.removesuffix(".ome") if "." in name[1:] else name
 
 
 def _ome(group: Any) -> Mapping[str, Any]:
