@@ -17,6 +17,7 @@ from types import TracebackType
 
 from napari_streaming.errors import PipelineError
 from napari_streaming.pipeline.compile import SOURCE
+from napari_streaming.pipeline.streaming import Streams
 from napari_streaming.pipeline.work import Failure, Job, Report, Task, Worker
 from napari_streaming.uri import parse_url
 from napari_streaming.wire.messages import Coordinate
@@ -63,10 +64,13 @@ class Processes:
     Parameters
     ----------
     job : Job
+    streams : Streams
+        Of this process, closed while the others close theirs.
     count : int
     """
 
-    def __init__(self, job: Job, count: int) -> None:
+    def __init__(self, job: Job, streams: Streams, count: int) -> None:
+        self._streams = streams
         self._packed = pickle.dumps(job)
         self._count = count
         self._workers: list[_Process] = []
@@ -148,6 +152,7 @@ class Processes:
                 worker.process.terminate()
         for worker in self._workers:
             worker.dismiss()
+        self._streams.close()
         deadline = time.monotonic() + _CLOSING_S
         for worker in self._workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))

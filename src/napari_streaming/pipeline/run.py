@@ -162,7 +162,7 @@ def _executor(executor: Any, job: Job, workers: int) -> _MakeExecutor:
         from napari_streaming.pipeline.processes import Processes, check_job
 
         check_job(job)
-        return lambda job, streams: Processes(job, workers)
+        return lambda job, streams: Processes(job, streams, workers)
     raise PipelineError(f'executor={executor!r}: use "threads", "processes" or "serial"')
 
 

@@ -10,6 +10,8 @@ from napari_streaming.errors import StorageError, TransportError
 from napari_streaming.pipeline.storage import Storage
 from napari_streaming.pipeline.values import About, Coordinates, Value
 from napari_streaming.publish.publisher import Publisher
+from napari_streaming.transport.runtime import find_listing
+from napari_streaming.uri import parse_url
 from napari_streaming.wire.messages import Outline, StatusLevel
 
 __all__ = ["Streams"]
@@ -17,8 +19,7 @@ __all__ = ["Streams"]
 logger = logging.getLogger(__name__)
 
 _TOTAL_S = 4.0
-_ONCE_HEARD_S = 0.25
-_NEVER_HEARD_S = 0.5
+_PATIENCE_S = 0.5  # with a viewer that takes nothing
 
 
 class Streams:
@@ -81,30 +82,27 @@ class Streams:
         for publisher in self._publishers.values():
             publisher.outline(outline)
 
-    def is_heard(self, url: str) -> bool:
-        """Whether a viewer ever took in anything of what was said to it, or is connected."""
-        publisher = self._publishers.get(url)
-        return publisher is not None and any(
-            sink.viewers or sink.tally.acknowledged for sink in publisher.stats().sinks
-        )
-
     def close(self) -> None:
         """Let viewers take what waits for them, as long as they do take it, and let go."""
         deadline = time.monotonic() + _TOTAL_S
-        for url, publisher in self._publishers.items():
+        self._stores.clear()
+        while self._publishers:
+            url, publisher = self._publishers.popitem()
             taken = self._drain(url, publisher, deadline)
             publisher.close(0.5 if taken else 0.0)
 
     def _drain(self, url: str, publisher: Publisher, deadline: float) -> bool:
         """Return whether all is taken; a viewer that stands still is not waited for."""
         before = -1
+        patience = _PATIENCE_S
+        if url in self._awaited and find_listing(parse_url(url)) is not None:
+            patience = _TOTAL_S  # it has just come, and is about to be found
         while (left := deadline - time.monotonic()) > 0:
             taken = sum(sink.tally.acknowledged for sink in publisher.stats().sinks)
             if taken == before:
                 return False
             before = taken
-            patience = _ONCE_HEARD_S if self.is_heard(url) else _NEVER_HEARD_S
-            if publisher.flush(min(left, _TOTAL_S if url in self._awaited else patience)):
+            if publisher.flush(min(left, patience)):
                 return True
         return False
 
