@@ -232,7 +232,8 @@ _WAYS_OUT = {
     errno.EPERM: "choose a folder that you may write to, or change its permissions",
     errno.EROFS: "choose a folder that you may write to",
     errno.ENAMETOOLONG: "choose a shorter path",
-    errno.ENOENT: "check the path, or save it first",
+    errno.ENOENT: "check the path",
+    errno.EEXIST: "a part of the path is a file; choose another path",
     errno.ENOTDIR: "a part of the path is a file; choose another path",
     errno.EISDIR: "there is a folder of that name; choose another path, or remove it",
 }
@@ -246,6 +247,7 @@ def _blamed(path: str, backend: str) -> Iterator[None]:
     except StreamingError as error:
         raise StorageError(f"{path} ({backend}): {error}") from error
     except OSError as error:
-        reason = error.strerror or str(error)
-        way_out = _WAYS_OUT.get(error.errno or 0, "check the disk and its permissions")
+        # numpy has no number for a disk that takes only a part.
+        reason = error.strerror or f"not all could be written ({error})"
+        way_out = _WAYS_OUT.get(error.errno or errno.ENOSPC, "check the disk and its permissions")
         raise StorageError(f"{path} ({backend}): {reason}; {way_out}") from error

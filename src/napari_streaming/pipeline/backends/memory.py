@@ -32,7 +32,9 @@ class MemoryBackend(Backend):
             values = list(batch.values)
             kept = _Kept(values, values[0] if len(values) == 1 else None)
         elif len(batch.values) == 1:
-            whole = np.array(batch.values[0])
+            (array,) = batch.values
+            assert isinstance(array, np.ndarray)
+            whole = array.astype(array.dtype.newbyteorder("="))
             whole.flags.writeable = False
             kept = _Kept([whole], whole)
         else:
