@@ -150,20 +150,21 @@ def log_of(url: StreamURL) -> Path:
 
 def last_words(process: subprocess.Popen[bytes], log: Path) -> str:
     """Return how a viewer ended, with the end of its log."""
-    lines = log.read_text(errors="replace").strip().splitlines()[-_LAST_LINES:]
-    said = "\n".join(lines) or "nothing"
-    return f"the viewer ended with code {process.returncode}. From {log}:\n{said}"
+    ended = f"the viewer ended with code {process.returncode}"
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError as error:
+        return f"{ended}, and its log cannot be read: {error}"
+    return f"{ended}. From {log}:\n" + "\n".join(lines[-_LAST_LINES:] or ["nothing"])
 
 
 def report_its_end(process: subprocess.Popen[bytes], url: StreamURL) -> None:
     """Have a thread reap a viewer that this process started, and say so if it failed."""
+    log = log_of(url)
 
     def wait() -> None:
         if process.wait() not in (0, -signal.SIGTERM):
-            logger.warning(
-                "%s: %s; the program goes on without it",
-                url.address,
-                last_words(process, log_of(url)),
-            )
+            words = last_words(process, log)
+            logger.warning("%s: the program goes on without a viewer: %s", url.address, words)
 
     threading.Thread(target=wait, name="napari-streaming-viewer", daemon=True).start()

@@ -135,7 +135,7 @@ class Viewer:
         try:
             with cold_start_bar(self._url) as show:
                 while (found := find_viewer(self._url)) is None:
-                    self._keep_starting(time.monotonic() - begin, timeout)
+                    self._keep_starting(before, time.monotonic() - begin, timeout)
                     show()
                     time.sleep(_POLL)
         except StreamingError:
@@ -152,11 +152,18 @@ class Viewer:
             logger.warning("the viewer there is %s, this is %s", found.software, software())
         return self
 
-    def _keep_starting(self, waited: float, timeout: float) -> None:
-        """Start the viewer, unless somebody does; complain if it ends or takes too long."""
-        if self._process is not None and self._process.poll() is not None:
-            ended, self._process = self._process, None
-            raise ViewerError(f"{self.url}: {last_words(ended, self.log)}")
+    def _keep_starting(
+        self, before: subprocess.Popen[bytes] | None, waited: float, timeout: float
+    ) -> None:
+        """Start the viewer, unless somebody does; complain if it ends or takes too long.
+
+        That the one `before` ended is no failure of this start.
+        """
+        process = self._process
+        if process is not None and process.poll() is not None:
+            self._process = None
+            if process is not before:
+                raise ViewerError(f"{self.url}: {last_words(process, self.log)}")
         stage = stage_of(self._url)
         if waited > timeout:
             raise ViewerError(
