@@ -10,13 +10,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from xml.etree import ElementTree
 
-import msgspec
 import numpy as np
 
 from napari_streaming.errors import DataError
+from napari_streaming.publish.ome_metadata import Axis, read_ome
 
 if TYPE_CHECKING:
     import tifffile
@@ -73,6 +73,10 @@ class ImageFile:
         Of y and x; empty if the file does not say.
     nbytes : int
         Bytes of one plane.
+    array : array
+        What the file holds, with its shape and its axes as they are: of a zarr its array.
+    array_axes : tuple of str
+        Names of the axes of `array`.
     """
 
     def __init__(self, path: Path, stored: _Stored, axes: Sequence[str] | None) -> None:
@@ -91,7 +95,8 @@ class ImageFile:
         self.nbytes = prod(sizes[name] for name in plane) * self.dtype.itemsize
         self.scale = _of_plane(stored.said.scale)
         self.units = _of_plane(stored.said.units)
-        self._names, self._plane = names, plane
+        self.array, self.array_axes = array, names
+        self._plane = plane
 
     def __len__(self) -> int:
         return prod(self.shape)
@@ -111,14 +116,37 @@ class ImageFile:
         DataError
             A plane cannot be read.
         """
-        kept = [name for name in self._names if name in self._plane]
-        order = [kept.index(name) for name in self._plane]
         for position in np.ndindex(*self.shape):
-            at = dict(zip(self.axes, position, strict=True))
-            key = tuple(at.get(name, slice(None)) for name in self._names)
-            with _readable(self._path):
-                plane = np.asarray(self._stored.array[key])
-            yield {name: self._label(name, i) for name, i in at.items()}, plane.transpose(order)
+            yield self.coordinates(position), self.read(*position)
+
+    def read(self, *position: int | slice) -> np.ndarray:
+        """Read one plane; of a zarr also several at once.
+
+        Parameters
+        ----------
+        *position : int or slice
+            Along each of `axes`.
+
+        Returns
+        -------
+        ndarray, shape (..., y, x) or (..., y, x, 3 or 4)
+            With a leading axis for each slice.
+
+        Raises
+        ------
+        DataError
+            It cannot be read.
+        """
+        at = dict(zip(self.axes, position, strict=True))
+        key = tuple(at.get(name, slice(None)) for name in self.array_axes)
+        kept = [name for name in self.array_axes if not isinstance(at.get(name), int)]
+        order = [kept.index(name) for name in (*self.axes, *self._plane) if name in kept]
+        with _readable(self._path):
+            return np.asarray(self.array[key]).transpose(order)
+
+    def coordinates(self, position: Sequence[int]) -> dict[str, int | str]:
+        """Return what the file calls the position of a plane along each of `axes`."""
+        return {name: self._label(name, i) for name, i in zip(self.axes, position, strict=True)}
 
     def _label(self, axis: str, index: int) -> int | str:
         labels = self._stored.said.labels.get(axis, ())
@@ -286,47 +314,14 @@ def _said_by_imagej(file: tifffile.TiffFile) -> _Said:
     return _Said(scale=scale, units=dict.fromkeys(scale, unit))
 
 
-# ---- zarr: first what we read of OME-Zarr metadata, of any version ------------------------
-
-
-class _Axis(msgspec.Struct):
-    name: str
-    type: str | None = None
-    unit: str | None = None
-
-
-class _Transformation(msgspec.Struct):
-    scale: list[float] = []
-
-
-class _Dataset(msgspec.Struct, rename="camel"):
-    path: str
-    coordinate_transformations: list[_Transformation] = []
-
-
-class _Multiscale(msgspec.Struct, rename="camel"):
-    datasets: Annotated[list[_Dataset], msgspec.Meta(min_length=1)]
-    axes: list[_Axis | str] = []
-    coordinate_transformations: list[_Transformation] = []
-
-
-class _Channel(msgspec.Struct):
-    label: str | None = None
-
-
-class _Omero(msgspec.Struct):
-    channels: list[_Channel] = []
-
-
-class _Ome(msgspec.Struct):
-    multiscales: list[_Multiscale] = []
-    omero: _Omero = msgspec.field(default_factory=_Omero)
+# ---- zarr ----------------------------------------------------------------------------------
 
 
 def _open_zarr(path: Path) -> _Stored:
     import zarr
 
-    node = zarr.open(str(path), mode="r")
+    # What is consolidated may be older than the arrays: they can grow.
+    node = zarr.open(str(path), mode="r", use_consolidated=False)
     if isinstance(node, zarr.Group):
         return _open_ome_zarr(path, node)
     names = getattr(node.metadata, "dimension_names", None)
@@ -337,11 +332,7 @@ def _open_zarr(path: Path) -> _Stored:
 def _open_ome_zarr(path: Path, group: zarr.Group) -> _Stored:
     import zarr
 
-    attributes = group.attrs.asdict()
-    try:
-        ome = msgspec.convert(attributes.get("ome", attributes), _Ome)  # 0.5, or 0.4
-    except msgspec.ValidationError as error:
-        raise DataError(f"{path}: its OME-Zarr metadata is damaged: {error}") from error
+    ome = read_ome(path, group.attrs.asdict())
     if not ome.multiscales:
         inside = ", ".join(str(path / name) for name in sorted(group)[:3])
         raise DataError(
@@ -353,7 +344,7 @@ def _open_ome_zarr(path: Path, group: zarr.Group) -> _Stored:
     array = group.get(full.path)
     if not isinstance(array, zarr.Array):
         raise DataError(f"{path}: there is no array {full.path!r}, which its metadata names")
-    axes = [_Axis(axis) if isinstance(axis, str) else axis for axis in image.axes]
+    axes = [Axis(axis) if isinstance(axis, str) else axis for axis in image.axes]
     names = [axis.name for axis in axes] or None
     scale: dict[str, float] = {}
     for step in (*full.coordinate_transformations, *image.coordinate_transformations):
