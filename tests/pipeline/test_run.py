@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 
 import numpy as np
@@ -229,6 +230,19 @@ def test_without_a_screen_the_run_goes_on(run, steps, monkeypatch, caplog):
     )
     assert result.ok and len(result.written) == 2
     assert "the run goes on without this viewer" in caplog.text
+
+
+def test_a_foreign_program_on_the_port_is_a_warning(run, steps, monkeypatch, caplog):
+    monkeypatch.setenv("DISPLAY", ":99")  # it is not got that far
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        result = run(
+            Step("a", steps.double, output=OUT),
+            source=steps.wells(1),
+            stream=Stream(url=f"tcp://127.0.0.1:{port}"),
+        )
+    assert result.ok
+    assert f"tcp://127.0.0.1:{port} is taken by" in caplog.text
 
 
 def test_an_address_that_is_taken_is_a_warning(run, steps, receiver, caplog):

@@ -66,6 +66,15 @@ def test_axes_of_the_pipeline_become_coordinates_wherever_they_are():
     assert whole.value.shape == array.shape
 
 
+def test_labels_of_numpy_become_plain_numbers():
+    source = Source.mapping(
+        {np.str_("A01"): np.zeros((2, 4, 5))},
+        axes=("z", "y", "x"),
+        labels={"z": np.array([0.5, 1])},
+    )
+    assert [type(value) for value in places(source)[0].values()] == [str, float]
+
+
 def test_colour_needs_no_name():
     source = Source.mapping({"A01": np.zeros((2, 4, 5, 3), np.uint8)}, axes=("z", "y", "x"))
     assert [item.value.shape for item in items(source)] == [(4, 5, 3)] * 2

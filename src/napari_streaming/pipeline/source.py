@@ -245,7 +245,7 @@ class _Mapping(Source):
                 f"the source's key {key!r} has {len(values)} coordinates, and the pipeline's "
                 f"axes are {', '.join(axes)}"
             )
-        at = dict(zip(axes, values, strict=False))
+        at = dict(zip(axes, map(_plain, values), strict=False))
         if isinstance(content, str | Path):
             return Entry(at, Path(content), None)
         if self.axes and hasattr(content, "shape"):
@@ -375,11 +375,16 @@ def _leading(
     along: dict[str, Sequence[Coordinate]] = {}
     for name in outer:
         size = shape[names.index(name)]
-        along[name] = tuple(labels.get(name, range(size)))
+        along[name] = tuple(map(_plain, labels.get(name, range(size))))
         if len(along[name]) != size or len(set(along[name])) != size:
             raise DataError(f"the axis {name!r} is {size} long: {size} different labels are needed")
     front = [names.index(name) for name in outer]
     return along, (*front, *(i for i in range(len(shape)) if i not in front))
+
+
+def _plain(value: Any) -> Coordinate:
+    """Return a coordinate without numpy, which messages and files know nothing of."""
+    return value.item() if isinstance(value, np.generic) else value  # type: ignore[no-any-return]
 
 
 def _bare(name: str) -> str:
