@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from napari_streaming.errors import PipelineError
 from napari_streaming.pipeline import Pipeline, Points, Source, Step, Stream
 from napari_streaming.pipeline.apply import apply_step
-from napari_streaming.pipeline.source import Item
+from napari_streaming.pipeline.items import Item
 
 AXES = ("well", "channel", "z")
 

@@ -11,7 +11,8 @@ import zarr
 
 from napari_streaming.errors import DataError
 from napari_streaming.pipeline import Points, Source, Storage
-from napari_streaming.pipeline.source import as_source, load
+from napari_streaming.pipeline.items import load
+from napari_streaming.pipeline.source import as_source
 
 AXES = ("well", "site", "channel", "z")
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from napari_streaming.errors import DataError, PipelineError
+from napari_streaming.pipeline.items import Item
 from napari_streaming.pipeline.plan import CompiledStep
-from napari_streaming.pipeline.source import Item
 from napari_streaming.pipeline.values import Points, Value, ValueKind, kind_of
 from napari_streaming.wire.messages import Coordinate
 

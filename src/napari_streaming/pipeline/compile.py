@@ -8,11 +8,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from napari_streaming.errors import PipelineError, URLError
+from napari_streaming.pipeline.items import Entry
 from napari_streaming.pipeline.model import Materialize, Pipeline, Step, Stream
 from napari_streaming.pipeline.paths import safe_name
 from napari_streaming.pipeline.plan import CompiledStep, CompiledTarget, Plan
 from napari_streaming.pipeline.rule import Role
-from napari_streaming.pipeline.source import Entry, as_source
+from napari_streaming.pipeline.source import as_source
 from napari_streaming.pipeline.values import ValueKind
 from napari_streaming.pipeline.wells import WellFilter, select_wells
 from napari_streaming.uri import parse_url

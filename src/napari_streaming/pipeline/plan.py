@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_streaming.pipeline.items import Entry
 from napari_streaming.pipeline.model import Stream
 from napari_streaming.pipeline.rule import Decision, Role, Target, decide
-from napari_streaming.pipeline.source import Entry
 from napari_streaming.uri import parse_url
 from napari_streaming.wire.messages import Coordinate
 

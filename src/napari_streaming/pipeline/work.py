@@ -10,9 +10,9 @@ from pathlib import Path
 from napari_streaming.errors import StreamingError
 from napari_streaming.pipeline.apply import apply_step
 from napari_streaming.pipeline.compile import SOURCE
+from napari_streaming.pipeline.items import Entry, Item, load
 from napari_streaming.pipeline.paths import item_path
 from napari_streaming.pipeline.plan import CompiledStep, CompiledTarget
-from napari_streaming.pipeline.source import Entry, Item, load
 from napari_streaming.pipeline.storage import Storage
 from napari_streaming.pipeline.streaming import Streams
 from napari_streaming.pipeline.values import About, kind_of
