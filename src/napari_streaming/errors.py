@@ -7,6 +7,7 @@
     ├── DataError             an array or a name that cannot be streamed (also a ValueError)
     ├── ClosedError           a call on something closed, or carried over a fork
     ├── StopRequested         a viewer wants the program to end
+    ├── PipelineError         a pipeline that cannot run as described, or wells that failed
     ├── StorageError          values that cannot be kept or read back, and where
     ├── TransportError        the address or the shared memory cannot be used (also an OSError)
     │   └── AddressInUseError somebody else listens there
@@ -27,6 +28,7 @@ __all__ = [
     "ClosedError",
     "DataError",
     "MalformedError",
+    "PipelineError",
     "ProtocolError",
     "StateError",
     "StopRequested",
@@ -57,6 +59,10 @@ class ClosedError(StreamingError):
 
 class StopRequested(StreamingError):  # no error, but what somebody asked for
     """A viewer wants the program to end; raised where the program says that it may."""
+
+
+class PipelineError(StreamingError):
+    """A pipeline that cannot run as it is described, or that ran and failed for some wells."""
 
 
 class StorageError(StreamingError):

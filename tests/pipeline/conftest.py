@@ -1,8 +1,10 @@
-"""A folder that is watched, and a real receiver."""
+"""A folder that is watched, a real receiver, and steps that other processes can import."""
 
 from __future__ import annotations
 
+import importlib
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,6 +72,13 @@ class Watching:
             with self._publisher:
                 assert self._publisher.flush(15)
         return self.stats
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Steps that worker processes can import, too."""
+    monkeypatch.syspath_prepend(Path(__file__).parent / "importable")
+    return importlib.import_module("pipeline_steps")
 
 
 @pytest.fixture
