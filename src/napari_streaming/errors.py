@@ -7,9 +7,11 @@
     ├── DataError             an array or a name that cannot be streamed (also a ValueError)
     ├── ClosedError           a call on something closed, or carried over a fork
     ├── StopRequested         a viewer wants the program to end
+    ├── PipelineError         a pipeline that cannot run as described, or wells that failed
     ├── StorageError          values that cannot be kept or read back, and where
     ├── TransportError        the address or the shared memory cannot be used (also an OSError)
     │   └── AddressInUseError somebody else listens there
+    ├── ViewerError           a viewer that cannot be started
     └── ProtocolError         the other side broke the protocol
         ├── MalformedError    bytes that are no message, or a message out of bounds
         ├── VersionError      another protocol version
@@ -26,6 +28,7 @@ __all__ = [
     "ClosedError",
     "DataError",
     "MalformedError",
+    "PipelineError",
     "ProtocolError",
     "StateError",
     "StopRequested",
@@ -34,6 +37,7 @@ __all__ = [
     "TransportError",
     "URLError",
     "VersionError",
+    "ViewerError",
 ]
 
 
@@ -57,6 +61,10 @@ class StopRequested(StreamingError):  # no error, but what somebody asked for
     """A viewer wants the program to end; raised where the program says that it may."""
 
 
+class PipelineError(StreamingError):
+    """A pipeline that cannot run as it is described, or that ran and failed for some wells."""
+
+
 class StorageError(StreamingError):
     """Values that cannot be saved or loaded: which path and backend, why, and what to do."""
 
@@ -67,6 +75,10 @@ class TransportError(StreamingError, OSError):
 
 class AddressInUseError(TransportError):
     """Another program listens at the address."""
+
+
+class ViewerError(StreamingError):
+    """A viewer that cannot be started: no screen, or it failed while it started."""
 
 
 class ProtocolError(StreamingError):
