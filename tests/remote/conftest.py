@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -159,8 +160,12 @@ class Stranger:
     """A connection whose bytes a test writes itself."""
 
     def __init__(self, url: Any, path: str = "state", **options: Any) -> None:
-        options = {"proxy": None, "compression": None, "max_size": None} | options
-        self.socket = connect(f"ws://127.0.0.1:{url.port}/{path}", **options)
+        options = {"proxy": None, "compression": None, "max_size": None, "close_timeout": 0.2} | options
+        self._stack = contextlib.ExitStack()
+        self.socket = self._stack.enter_context(
+            connect(f"ws://127.0.0.1:{url.port}/{path}", **options)
+        )
+        self.close = self._stack.close
 
     def say(self, message: Any) -> None:
         self.socket.send(message if isinstance(message, bytes | str) else wire.pack(message))
@@ -222,7 +227,7 @@ def stranger(server) -> Iterator[Callable[..., Stranger]]:
 
     yield make
     for one in made:
-        one.socket.close()
+        one.close()
 
 
 @pytest.fixture

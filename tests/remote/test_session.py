@@ -12,11 +12,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from napari_streaming.errors import AddressInUseError, ClosedError, TransportError
 from napari_streaming.remote.server import door, roster
+from napari_streaming.remote.server import server as server_module
 from napari_streaming.remote.server.server import SessionServer
 from napari_streaming.uri import parse_session_url
 from napari_streaming.wire import remote as wire
 
-TOKEN, WRONG = "the-token", "wrong"  # noqa: S105
+TOKEN, WRONG = "the-token", "wrong"
 
 
 def move(x, **fields):
@@ -385,16 +386,18 @@ def test_a_command_that_is_not_answered_fails_with_the_connection(stage, watcher
     go_on.set()
 
 
-def test_a_slow_client_delays_nobody_and_is_dropped(stage, stranger, watcher, until):
+def test_a_slow_client_delays_nobody_and_is_dropped(
+    monkeypatch, stage, stranger, watcher, until
+):
+    monkeypatch.setattr(server_module, "_SILENCE", 1e9)
     state, pixels = stranger(), stranger("pixels")
     pixels.say(wire.Attach(state.greet(role="view").session))
     one = watcher()
     until(lambda: len(stage.pacings) == 2)
     # Nobody reads from `pixels`: what is too much for the buffers of both sides is not taken.
-    for sequence in range(20):
-        stage.show(1, one.client.number, nbytes=1_000_000, sequence=sequence)
-    until(lambda: len(one.frames) == 20)
-    assert [header.sequence for header, _ in one.frames] == list(range(20))
-    assert 1 in stage.pacings
+    for sequence in range(300):
+        stage.show(1, one.client.number, nbytes=100_000, sequence=sequence)
+    until(lambda: len(one.frames) == 300)
+    assert [header.sequence for header, _ in one.frames] == list(range(300))
     until(lambda: 1 not in stage.pacings, timeout=60)
     assert one.states == ["connecting", "connected"]

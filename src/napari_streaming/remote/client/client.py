@@ -328,10 +328,8 @@ class SessionClient:
                 # A Reject says more than the connection that broke behind it.
                 errors = [e for e in results if isinstance(e, Exception)]
                 raise next((e for e in errors if isinstance(e, _RefusedError)), errors[0])
-        except Exception:
-            # To close them in good form would mean that we leave for good.
-            to_state.abort()
-            to_pixels.abort()
+        except asyncio.CancelledError:  # we leave for good, and say so with the code 1000
+            await asyncio.gather(state.close(), pixels.close())
             raise
         finally:
             with self._lock:

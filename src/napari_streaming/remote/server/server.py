@@ -380,6 +380,8 @@ class SessionServer:
             self._forget_pixels(member)
 
     def _lose(self, member: Member, *, for_good: bool) -> None:
+        # Not with an abort: whoever broke the protocol is told so over this connection.
+        del self._states[member]
         self._drop(member)
         before = self._roster.controller
         if for_good:
