@@ -160,7 +160,12 @@ class Stranger:
     """A connection whose bytes a test writes itself."""
 
     def __init__(self, url: Any, path: str = "state", **options: Any) -> None:
-        options = {"proxy": None, "compression": None, "max_size": None, "close_timeout": 0.2} | options
+        options = {
+            "proxy": None,
+            "compression": None,
+            "max_size": None,
+            "close_timeout": 0.2,
+        } | options
         self._stack = contextlib.ExitStack()
         self.socket = self._stack.enter_context(
             connect(f"ws://127.0.0.1:{url.port}/{path}", **options)

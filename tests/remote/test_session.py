@@ -386,9 +386,7 @@ def test_a_command_that_is_not_answered_fails_with_the_connection(stage, watcher
     go_on.set()
 
 
-def test_a_slow_client_delays_nobody_and_is_dropped(
-    monkeypatch, stage, stranger, watcher, until
-):
+def test_a_slow_client_delays_nobody_and_is_dropped(monkeypatch, stage, stranger, watcher, until):
     monkeypatch.setattr(server_module, "_SILENCE", 1e9)
     state, pixels = stranger(), stranger("pixels")
     pixels.say(wire.Attach(state.greet(role="view").session))
