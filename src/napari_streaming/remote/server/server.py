@@ -23,6 +23,7 @@ from websockets.exceptions import ConnectionClosed
 
 from napari_streaming.errors import (
     AddressInUseError,
+    ClosedError,
     ProtocolError,
     StateError,
     TransportError,
@@ -182,6 +183,8 @@ class SessionServer:
             await (self._on_state if is_state else self._on_pixels)(connection)
         except ProtocolError as error:
             await self._door.refuse(connection, error)
+        except ClosedError as error:  # of the stage
+            await dismiss(connection, "end", str(error), _GOING_AWAY)
         except (ConnectionClosed, TooSlowError):
             return
 

@@ -19,8 +19,14 @@ class Stage(Protocol):
     All calls but :meth:`post` come in the stage's own thread.
     """
 
-    def post(self, job: Callable[[], None]) -> None:
-        """Run a job in the stage's thread, soon and in order; called from any thread."""
+    def post(self, job: Callable[[], None]) -> object:
+        """Run a job in the stage's thread, soon and in order; called from any thread.
+
+        Raises
+        ------
+        ClosedError
+            The stage has ended; so does the session.
+        """
 
     def snapshot(self) -> Snapshot:
         """Return the whole scene. What changes after it is broadcast."""
