@@ -346,10 +346,23 @@ def test_a_broken_connection_is_resumed_with_the_same_role(stage, watcher, until
     until(lambda: one.controller.client == 1 == one.client.number)
     assert one.client.send_intent("layer", {"opacity": 0.2}, layer=1) >> 32 == 1
     until(lambda: one.messages(wire.Accepted))
-    one.client.shown(99)  # of the old connection
+    one.client.shown(500)  # of the old connection
     stage.show(1, sequence=100)
     until(lambda: stage.named("credit"))
+    one.client.send_intent("layer", {"opacity": 0.2}, layer=1)
+    until(lambda: len(one.messages(wire.Accepted)) == 2)
     assert one.state == "connected"
+
+
+def test_when_pictures_break_the_state_is_closed_too(stage, stranger, until):
+    state, pixels = stranger(), stranger("pixels")
+    session = state.greet().session
+    pixels.say(wire.Attach(session))
+    until(lambda: stage.pacings)
+    pixels.socket.socket.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(ConnectionClosed):
+        state.hear_of(wire.Reject)
+    assert stranger().greet(resume=session).resumed
 
 
 def test_a_client_may_come_back_before_the_server_knows_it_was_gone(stage, stranger, until):
