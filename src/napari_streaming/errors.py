@@ -7,6 +7,7 @@
     ├── DataError             an array or a name that cannot be streamed (also a ValueError)
     ├── ClosedError           a call on something closed, or carried over a fork
     ├── StopRequested         a viewer wants the program to end
+    ├── EncoderError          a video encoder that does not work here, or no more
     ├── TransportError        the address or the shared memory cannot be used (also an OSError)
     │   └── AddressInUseError somebody else listens there
     └── ProtocolError         the other side broke the protocol
@@ -24,6 +25,7 @@ __all__ = [
     "AddressInUseError",
     "ClosedError",
     "DataError",
+    "EncoderError",
     "MalformedError",
     "ProtocolError",
     "StateError",
@@ -53,6 +55,10 @@ class ClosedError(StreamingError):
 
 class StopRequested(StreamingError):  # no error, but what somebody asked for
     """A viewer wants the program to end; raised where the program says that it may."""
+
+
+class EncoderError(StreamingError):
+    """A video encoder that does not work on this machine, or that stopped working."""
 
 
 class TransportError(StreamingError, OSError):
