@@ -8,6 +8,7 @@
     ├── ClosedError           a call on something closed, or carried over a fork
     ├── StopRequested         a viewer wants the program to end
     ├── EncoderError          a video encoder that does not work here, or no more
+    ├── StorageError          values that cannot be kept or read back, and where
     ├── TransportError        the address or the shared memory cannot be used (also an OSError)
     │   └── AddressInUseError somebody else listens there
     └── ProtocolError         the other side broke the protocol
@@ -30,6 +31,7 @@ __all__ = [
     "ProtocolError",
     "StateError",
     "StopRequested",
+    "StorageError",
     "StreamingError",
     "TransportError",
     "URLError",
@@ -59,6 +61,8 @@ class StopRequested(StreamingError):  # no error, but what somebody asked for
 
 class EncoderError(StreamingError):
     """A video encoder that does not work on this machine, or that stopped working."""
+class StorageError(StreamingError):
+    """Values that cannot be saved or loaded: which path and backend, why, and what to do."""
 
 
 class TransportError(StreamingError, OSError):
