@@ -17,6 +17,7 @@ __all__ = ["Broken", "JpegCodec", "VideoCodec", "decode_still"]
 Planes = tuple[NDArray[np.uint8], ...]
 
 _MOST_THREADS = 4
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
@@ -65,6 +66,9 @@ class JpegCodec:
         Broken
             It is damaged, or not what the header announces.
         """
+        # FFmpeg makes up what it misses, also where half of the bytes are not there.
+        if bytes(payload[:2]) != _JPEG_START or bytes(payload[-2:]) != _JPEG_END:
+            raise Broken("no whole JPEG")
         width, height = _padded(header)
         frame = _decoded(_open("mjpeg", width, height), payload)
         return _planes(frame, width, height, f"yuvj{header.chroma}p")

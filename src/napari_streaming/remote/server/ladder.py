@@ -26,6 +26,7 @@ from napari_streaming.remote.server.trial import TRIED
 __all__ = ["Trial", "cache_file", "trial"]
 
 _LIMIT_S = 30.0
+_KILL_S = 5.0
 
 
 class Trial(Struct, frozen=True):
@@ -40,6 +41,84 @@ class Trial(Struct, frozen=True):
     """
 
     name: str
+    reasons: dict[str, str]
+
+    @property
+    def works(self) -> tuple[str, ...]:
+        """The chromas that it works with."""
+        return tuple(chroma for chroma, reason in self.reasons.items() if not reason)
+
+
+def trial(name: str, *, fresh: bool = False) -> Trial:
+    """Return whether a rung works here, from the cache if it was tried before.
+
+    Parameters
+    ----------
+    name : str
+        One of `RUNGS`.
+    fresh : bool
+        Whether to try it again in any case.
+    """
+    file = cache_file()
+    known = _read(file)
+    if fresh or name not in known:
+        known[name] = _try(name)
+        _write(file, known)
+    return known[name]
+
+
+def cache_file() -> Path:
+    """Return where the trials of this machine, as it is today, are kept."""
+    import platformdirs
+
+    parts = [str((gpu.name, gpu.driver, gpu.id)) for gpu in find_gpus()]
+    parts += [platform.platform(), platform.machine(), sys.version]
+    parts += [_version(name) for name in ("napari-streaming", "av", "PyNvVideoCodec", "numpy")]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return Path(platformdirs.user_cache_dir("napari-streaming")) / f"encoders-{key}.json"
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"no {package}"
+
+
+def _read(file: Path) -> dict[str, Trial]:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, Trial])
+    except (OSError, msgspec.DecodeError):
+        return {}
+
+
+def _write(file: Path, trials: dict[str, Trial]) -> None:
+    # Without a cache the next session tries again; that is no reason to have none.
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        mine = file.with_suffix(f".{os.getpid()}")
+        mine.write_bytes(msgspec.json.encode(trials))
+        mine.replace(file)
+
+
+def _try(name: str) -> Trial:
+    missing = _missing(name)
+    if missing:
+        return Trial(name, dict.fromkeys(TRIED, missing))
+    command = [sys.executable, "-m", "napari_streaming.remote.server.trial", name]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    output = ""
+    try:
+        output, errors = process.communicate(timeout=_LIMIT_S)
+        ending = _ending(process.returncode, errors)
+    except subprocess.TimeoutExpired:
+        ending = f"did not answer within {_LIMIT_S:g} s"
+        process.kill()
+        # One that hangs inside of the kernel does not even end.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            output, _ = process.communicate(timeout=_KILL_S)
     reasons: dict[str, str]
 
     @property
