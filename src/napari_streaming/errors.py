@@ -61,6 +61,8 @@ class StopRequested(StreamingError):  # no error, but what somebody asked for
 
 class EncoderError(StreamingError):
     """A video encoder that does not work on this machine, or that stopped working."""
+
+
 class StorageError(StreamingError):
     """Values that cannot be saved or loaded: which path and backend, why, and what to do."""
 
