@@ -69,7 +69,7 @@ def rgb_of(planes: Planes) -> RGB:
 def psnr(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     """Return how alike two pictures are, in dB; 100 where they are the same."""
     error = float(np.mean(np.square(one.astype(np.float32) - other)))
-    return min(100.0, 10 * np.log10(255**2 / error)) if error else 100.0
+    return min(100.0, float(10 * np.log10(255**2 / error))) if error else 100.0
 
 
 def pan(width: int, height: int, seed: int = 0) -> Iterator[RGB]:
