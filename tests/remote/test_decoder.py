@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from numcodecs.zstd import compress
 
 from napari_streaming.remote.client import decoder as decoder_module
+from napari_streaming.remote.client.codecs import Broken, VideoCodec
 from napari_streaming.remote.client.decoder import Decoder
 from napari_streaming.remote.server.capture import Picture
 from napari_streaming.remote.server.encoders import encode_still, open_rung
@@ -48,19 +50,21 @@ def header_of(unit, sequence=0, **changes):
 
 
 class Client:
-    """A decoder, what it called, and a gate that holds its thread."""
+    """A decoder, what it called and showed, and a gate that holds its thread."""
 
-    def __init__(self):
-        self.asks = self.sequence = 0
-        self.frames = threading.Semaphore(0)
+    def __init__(self, takes=True):
+        self.takes = takes
+        self.asks = self.sequence = self.calls = 0
+        self.shown = {}
         self.gate = threading.Event()
         self.gate.set()
-        self.held = threading.Event()
         self.decoder = Decoder(self._on_frame, self._on_need_keyframe)
 
     def _on_frame(self):
-        self.frames.release()
-        self.held.set()
+        self.calls += 1
+        if self.takes:
+            frame = self.decoder.take()
+            self.shown[frame.header.sequence] = frame
         assert self.gate.wait(WAIT_S)
 
     def _on_need_keyframe(self):
@@ -75,11 +79,7 @@ class Client:
     def show(self, unit, payload=None, **changes):
         """Put a unit and return its picture."""
         sequence = self.put(unit, payload, **changes)
-        while True:
-            assert self.frames.acquire(timeout=WAIT_S)
-            frame = self.decoder.take()
-            if frame and frame.header.sequence == sequence:
-                return frame
+        return wait_until(lambda: self.shown.get(sequence))
 
     def settle(self):
         """Wait until all that was put is dealt with."""
@@ -88,9 +88,17 @@ class Client:
     def hold(self, unit):
         """Show a unit, and keep the thread from going on."""
         self.gate.clear()
-        self.held.clear()
+        calls = self.calls
         self.put(unit)
-        assert self.held.wait(WAIT_S)
+        wait_until(lambda: self.calls > calls)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + WAIT_S
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.001)
+    return value
 
 
 @pytest.fixture
@@ -114,7 +122,6 @@ def test_each_unit_is_its_picture(client, name, chroma):
             assert seen.shape == plane.shape
             assert np.abs(seen.astype(int) - plane).mean() < 2.5
             assert not seen.flags.writeable
-    assert client.decoder.take() is None
     assert client.asks == 0
 
 
@@ -149,9 +156,10 @@ def test_a_stream_of_another_size_starts_with_its_keyframe(client):
     client.show(small[0])
     assert client.show(large[0], width=128, height=96).planes[0].shape == (96, 128)
     assert number_of(client.show(large[1], width=128, height=96)) == 1
-    client.put(small[1])  # of a stream that is over
+    over = client.put(small[1])
     client.settle()
     assert client.asks == 1
+    assert over not in client.shown
 
 
 def test_units_of_memory_that_is_someone_elses(client):
@@ -162,12 +170,13 @@ def test_units_of_memory_that_is_someone_elses(client):
 
 def test_the_newest_picture_wins(client):
     units = stream()
+    client.takes = False
     client.hold(units[0])
     for unit in units[1:]:
         client.put(unit)
     client.gate.set()
-    assert all(client.frames.acquire(timeout=WAIT_S) for _ in units)
-    # All were decoded, since each builds on the one before; one is left to take.
+    # All are decoded, since each builds on the one before; one is left to take.
+    wait_until(lambda: client.calls == len(units))
     assert number_of(client.decoder.take()) == 15
     assert client.decoder.take() is None
 
@@ -175,13 +184,21 @@ def test_the_newest_picture_wins(client):
 def test_a_keyframe_overtakes_what_waits(client):
     units = stream(keyframes=(8,))
     client.hold(units[0])
-    for unit in units[1:9]:
-        client.put(unit)
+    sequences = [client.put(unit) for unit in units[1:9]]
     client.gate.set()
-    assert all(client.frames.acquire(timeout=WAIT_S) for _ in range(2))
-    assert number_of(client.decoder.take()) == 8
     client.settle()
-    assert not client.frames.acquire(blocking=False)
+    assert set(client.shown) & set(sequences) == set(sequences[-1:])
+    assert number_of(client.shown[sequences[-1]]) == 8
+
+
+def test_a_still_that_is_overtaken_is_not_decoded(client):
+    client.hold(stream()[0])
+    still = client.put(encode_still(np.zeros((HEIGHT, WIDTH, 3), np.uint8)))
+    unit = client.put(stream()[1])
+    client.gate.set()
+    client.settle()
+    assert unit in client.shown
+    assert still not in client.shown
 
 
 # ---- what does not ---------------------------------------------------------------------------
@@ -235,12 +252,12 @@ def test_damage_costs_the_pictures_up_to_the_next_keyframe(client, name, how, un
     else:
         units = stream(name, keyframes=(8,))
     client.show(units[0])
-    client.put(units[1], damaged(units[1].data, how))
+    lost = {client.put(units[1], damaged(units[1].data, how))}
     until(lambda: client.asks == 1)
     if name == "libx264":
-        client.put(units[2])  # which has nothing to build on
+        lost.add(client.put(units[2]))  # which has nothing to build on
         client.settle()
-    assert client.decoder.take() is None
+    assert not lost & set(client.shown)
     frame = client.show(units[8])
     assert name == "zstd" or number_of(frame) == 8
     assert client.asks == 1
@@ -259,9 +276,10 @@ def test_damage_costs_the_pictures_up_to_the_next_keyframe(client, name, how, un
     ],
 )
 def test_a_picture_that_is_not_what_its_header_says_is_not_shown(client, name, lie):
-    client.put(stream(name)[0], **lie)
+    lied = client.put(stream(name)[0], **lie)
     client.settle()
     assert client.asks == 1
+    assert lied not in client.shown
     assert number_of(client.show(stream(name)[0])) == 0
 
 
@@ -280,7 +298,29 @@ def test_a_picture_that_is_not_what_its_header_says_is_not_shown(client, name, l
 def test_a_still_of_another_size_is_not_decompressed(client, payload, until):
     client.put(encode_still(np.zeros((HEIGHT, WIDTH, 3), np.uint8)), payload)
     until(lambda: client.asks == 1)
-    assert client.decoder.take() is None
+    assert not client.shown
+
+
+def test_no_memory_is_taken_for_a_picture_larger_than_announced():
+    unit = stream(width=640, height=480)[0]
+    codec = VideoCodec(header_of(unit))
+    with pytest.raises(Broken) as broken:
+        codec.decode(unit.data)
+    assert "announced" not in str(broken.value)  # FFmpeg refused, and decoded nothing
+
+
+@pytest.mark.usefixtures("one_ask")
+def test_a_unit_without_a_picture_or_with_two(client):
+    units = stream(keyframes=(8,))
+    client.show(units[0])
+    # Parameter sets and information come first, each after a start code; the slices last.
+    parts = units[8].data.split(b"\0\0\1")
+    headers = b"\0\0\1".join(part for part in parts if not part or part[0] & 31 not in (1, 5))
+    lost = [client.put(units[8], headers), client.put(units[8], units[0].data + units[1].data)]
+    client.settle()
+    assert client.asks == 1
+    assert not set(lost) & set(client.shown)
+    assert number_of(client.show(units[8])) == 8
 
 
 @pytest.mark.usefixtures("one_ask")
@@ -293,23 +333,51 @@ def test_a_queue_that_nobody_empties_is_bounded(client):
     client.gate.set()
     client.settle()
     assert client.asks == 1
-    client.put(units[1])
+    lost = client.put(units[1])
     client.settle()
+    assert lost not in client.shown
     assert number_of(client.show(units[8])) == 8
+
+
+def test_an_overrun_asks_by_itself(client, until):
+    client.hold(stream()[0])
+    for _ in range(65):
+        client.put(stream()[1])
+    assert not client.decoder._waiting
+    client.gate.set()
+    until(lambda: client.asks == 1)
 
 
 @pytest.mark.usefixtures("one_ask")
 def test_after_a_reset_everything_starts_anew(client):
     units = stream()
     client.hold(units[0])
-    client.put(units[1])
+    lost = [client.put(units[1])]
     client.decoder.reset()
     assert client.decoder.take() is None
     client.gate.set()
-    client.put(units[2])
+    lost.append(client.put(units[2]))
     client.settle()
     assert client.asks == 1
+    assert not set(lost) & set(client.shown)
     assert number_of(client.show(units[0])) == 0
+
+
+def test_what_was_being_decoded_at_a_reset_is_not_shown(client, monkeypatch):
+    real, begun, resets = VideoCodec.decode, threading.Event(), threading.Event()
+
+    def slow(codec, payload):
+        begun.set()
+        assert resets.wait(WAIT_S)
+        return real(codec, payload)
+
+    monkeypatch.setattr(VideoCodec, "decode", slow)
+    lost = client.put(stream()[0])
+    assert begun.wait(WAIT_S)
+    client.decoder.reset()
+    resets.set()
+    client.settle()
+    assert lost not in client.shown
 
 
 def test_closing_from_a_callback_and_twice():

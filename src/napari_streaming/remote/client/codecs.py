@@ -115,8 +115,6 @@ def _open(name: str, width: int, height: int) -> av.VideoCodecContext:
 
 
 def _decoded(context: av.VideoCodecContext, payload: Buffer) -> av.VideoFrame:
-    if not len(payload):
-        raise Broken("an empty unit")  # which would mean the stream's end to FFmpeg
     try:
         frames = context.decode(av.Packet(bytes(payload)))
     except (av.FFmpegError, MemoryError) as error:
