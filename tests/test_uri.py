@@ -26,6 +26,22 @@ from napari_streaming.uri import DEFAULT_URL, SCHEMES, StreamURL, parse_url
         ("ipc://Session?listen", StreamURL("ipc", path="Session", listen=True)),
         ("ipc:///run/a%20b#t", StreamURL("ipc", path="/run/a b").with_token("t")),
         ("memory://a/b", StreamURL("memory", path="a/b")),
+        (
+            "openhcs+tcp://127.0.0.1:5555?listen&pickle",
+            StreamURL("openhcs+tcp", "127.0.0.1", 5555, listen=True, pickle=True),
+        ),
+        (
+            "openhcs+tcp://10.0.0.1:5555?insecure&listen",
+            StreamURL("openhcs+tcp", "10.0.0.1", 5555, listen=True, insecure=True),
+        ),
+        (
+            "openhcs+ipc://5555?listen",
+            StreamURL("openhcs+ipc", port=5555, path="5555", listen=True),
+        ),
+        (
+            "openhcs+ipc:///run/polystore-zmq-7777.sock?listen",
+            StreamURL("openhcs+ipc", port=7777, path="/run/polystore-zmq-7777.sock", listen=True),
+        ),
     ],
 )
 def test_what_a_url_means(text, parsed):
@@ -67,6 +83,17 @@ def test_the_caller_may_decide_who_listens(text):
         ("ipc://session?curve", "never leaves this machine"),
         ("memory://session?curve", "never leaves this machine"),
         ("ipc://some/path", "ipc:///absolute/path"),
+        ("tcp://127.0.0.1:5555?pickle", "'pickle'; there are ?listen and ?curve"),
+        ("openhcs+tcp://127.0.0.1:5555?curve", "?listen and ?insecure and ?pickle"),
+        ("openhcs+tcp://127.0.0.1", "like openhcs+tcp://127.0.0.1:5555?listen"),
+        ("openhcs+tcp://127.0.0.1:64536?listen", "from 1 to 64535"),
+        ("openhcs+ipc://0?listen", "from 1 to 64535"),
+        ("openhcs+ipc://session", "write openhcs+ipc://5555"),
+        ("openhcs+ipc://run/x-5.sock", "openhcs+ipc:///absolute/path"),
+        ("openhcs+ipc:///run/session.sock", "/path/to/socket-5555.sock"),
+        ("openhcs+tcp://0.0.0.0:5555?listen", "neither tokens nor encryption"),
+        ("openhcs+tcp://gpu1:5555?listen&insecure&pickle", "this machine only"),
+        ("openhcs+http://127.0.0.1:5555", "starts with one of"),
     ],
 )
 def test_a_wrong_url_says_what_to_write_instead(text, hint):
@@ -74,6 +101,21 @@ def test_a_wrong_url_says_what_to_write_instead(text, hint):
         parse_url(text)
     assert hint in str(caught.value)
     assert repr(text) in str(caught.value)
+
+
+def test_a_dialect_has_no_token():
+    with pytest.raises(URLError, match="no token") as caught:
+        parse_url("openhcs+tcp://127.0.0.1:5555?listen#s3cret")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_dialect_is_not_encrypted_and_not_published_to():
+    url = parse_url("openhcs+tcp://gpu1:5555?listen&insecure")
+    assert (url.dialect, url.carrier, url.encrypted) == ("openhcs", "tcp", False)
+    with pytest.raises(URLError, match="viewers that listen to OpenHCS"):
+        url.to_publish()
+    ours = parse_url("tcp://gpu1:5555")
+    assert (ours.dialect, ours.carrier, ours.to_publish()) == ("", "tcp", ours)
 
 
 @pytest.mark.parametrize("text", ["http://h:1#s3cret", "tcp://h:x#s3cret", "tcp://h:1?z#s3cret"])
@@ -143,6 +185,17 @@ URLS = st.one_of(
     ),
     st.builds(
         StreamURL, st.just("ipc"), path=NAMES | TEXT.map("/{}".format), listen=..., token=TEXT
+    ),
+    st.builds(
+        StreamURL,
+        st.just("openhcs+tcp"),
+        st.just("127.0.0.1"),
+        st.integers(1, 64535),
+        listen=...,
+        pickle=...,
+    ),
+    st.integers(1, 64535).map(
+        lambda port: StreamURL("openhcs+ipc", port=port, path=str(port), listen=True)
     ),
     st.builds(StreamURL, st.just("memory"), path=TEXT.filter(bool), listen=..., token=TEXT),
 )

@@ -7,6 +7,8 @@
     ├── DataError             an array or a name that cannot be streamed (also a ValueError)
     ├── ClosedError           a call on something closed, or carried over a fork
     ├── StopRequested         a viewer wants the program to end
+    ├── EncoderError          a video encoder that does not work here, or no more
+    ├── StorageError          values that cannot be kept or read back, and where
     ├── TransportError        the address or the shared memory cannot be used (also an OSError)
     │   └── AddressInUseError somebody else listens there
     └── ProtocolError         the other side broke the protocol
@@ -24,10 +26,12 @@ __all__ = [
     "AddressInUseError",
     "ClosedError",
     "DataError",
+    "EncoderError",
     "MalformedError",
     "ProtocolError",
     "StateError",
     "StopRequested",
+    "StorageError",
     "StreamingError",
     "TransportError",
     "URLError",
@@ -53,6 +57,12 @@ class ClosedError(StreamingError):
 
 class StopRequested(StreamingError):  # no error, but what somebody asked for
     """A viewer wants the program to end; raised where the program says that it may."""
+
+
+class EncoderError(StreamingError):
+    """A video encoder that does not work on this machine, or that stopped working."""
+class StorageError(StreamingError):
+    """Values that cannot be saved or loaded: which path and backend, why, and what to do."""
 
 
 class TransportError(StreamingError, OSError):

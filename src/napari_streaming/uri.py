@@ -11,22 +11,35 @@ A URL is *connected to*; with ``?listen`` it is bound and the other side connect
     memory://name                     inside one process, for tests
 
 The token stays in the fragment, which is never part of a request.
+
+A dialect stands before a plus sign. A viewer that listens there takes what another program's
+senders say; they have no tokens::
+
+    openhcs+tcp://127.0.0.1:5555?listen            as OpenHCS has it: control on port 6555
+    openhcs+tcp://0.0.0.0:5555?listen&insecure     from anywhere, unprotected
+    openhcs+tcp://127.0.0.1:5555?listen&pickle     pickled arrays as well
+    openhcs+ipc://5555?listen                      ~/.openhcs/ipc/openhcs-zmq-5555.sock
+    openhcs+ipc:///path/to/socket-5555.sock?listen
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from platform import node
+from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from napari_streaming.errors import URLError
 
 __all__ = ["DEFAULT_URL", "SCHEMES", "StreamURL", "parse_url"]
 
-SCHEMES = ("tcp", "ipc", "memory")
+SCHEMES = ("tcp", "ipc", "memory", "openhcs+tcp", "openhcs+ipc")
 DEFAULT_URL = "tcp://127.0.0.1:5555?listen"
-_FLAGS = {"listen", "curve"}
+_FLAGS = ("listen", "curve")
+_FLAGS_OF_DIALECTS = ("listen", "insecure", "pickle")
+_CONTROL_PORT_AFTER = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +48,21 @@ class StreamURL:
 
     Parameters
     ----------
-    scheme : {"tcp", "ipc", "memory"}
+    scheme : {"tcp", "ipc", "memory", "openhcs+tcp", "openhcs+ipc"}
     host : str
         Host name or address; empty unless ``tcp``.
     port : int
-        0 unless ``tcp``; with `listen`, 0 means "any free port".
+        0 unless ``tcp``, or of a dialect; with `listen`, 0 means "any free port".
     path : str
         Socket path (``ipc``) or name (``ipc``, ``memory``).
     listen : bool
         Bind there instead of connecting.
     curve : bool
         Encrypt although the host looks like this machine (a tunnel).
+    insecure : bool
+        Of a dialect: listen to other machines, although anybody there may speak.
+    pickle : bool
+        Of a dialect: read pickled arrays, without running them.
     token : str
         Shared secret, empty when it is to be found in the runtime folder.
     """
@@ -56,20 +73,32 @@ class StreamURL:
     path: str = ""
     listen: bool = False
     curve: bool = False
+    insecure: bool = False
+    pickle: bool = False
     token: str = field(default="", repr=False)
+
+    @property
+    def dialect(self) -> str:
+        """Whose protocol is spoken there: "openhcs", or nothing for our own."""
+        return self.scheme.rpartition("+")[0]
+
+    @property
+    def carrier(self) -> str:
+        """What carries it: "tcp", "ipc" or "memory"."""
+        return self.scheme.rpartition("+")[2]
 
     @property
     def address(self) -> str:
         """The URL without flags and token: what both sides agree on."""
-        if self.scheme == "tcp":
+        if self.carrier == "tcp":
             host = f"[{self.host}]" if ":" in self.host else self.host
-            return f"tcp://{host}:{self.port}"
+            return f"{self.scheme}://{host}:{self.port}"
         return f"{self.scheme}://{quote(self.path)}"
 
     @property
     def is_local(self) -> bool:
         """Whether the address can only be reached from this machine."""
-        if self.scheme != "tcp" or self.host == "localhost":
+        if self.carrier != "tcp" or self.host == "localhost":
             return True
         try:
             return ip_address(self.host).is_loopback
@@ -79,11 +108,26 @@ class StreamURL:
     @property
     def encrypted(self) -> bool:
         """Whether the connection must be encrypted."""
-        return self.curve or not self.is_local
+        return not self.dialect and (self.curve or not self.is_local)
 
     def with_token(self, token: str) -> StreamURL:
         """Return the same URL with this token."""
         return replace(self, token=token)
+
+    def to_publish(self) -> StreamURL:
+        """Return the same URL, if a publisher can use it.
+
+        Raises
+        ------
+        URLError
+            It is of a dialect, which is only understood and never spoken.
+        """
+        if self.dialect:
+            raise URLError(
+                f"{self}: OpenHCS's dialect is for viewers that listen to OpenHCS; publish to "
+                f"another URL of the viewer's, like {DEFAULT_URL.removesuffix('?listen')}"
+            )
+        return self
 
     def shareable(self) -> str:
         """Return what another person pastes to connect, token included."""
@@ -91,7 +135,8 @@ class StreamURL:
         return str(replace(self, listen=False, host=node() if everywhere else self.host))
 
     def __str__(self) -> str:
-        flags = [f for f in ("listen", "curve") if getattr(self, f)]
+        known = _FLAGS_OF_DIALECTS if self.dialect else _FLAGS
+        flags = [flag for flag in known if getattr(self, flag)]
         query = "?" + "&".join(flags) if flags else ""
         return f"{self.address}{query}" + (f"#{quote(self.token)}" if self.token else "")
 
@@ -134,28 +179,59 @@ def parse_url(text: str, *, listen: bool | None = None) -> StreamURL:
         f"{key}={value}" if value else key
         for key, value in parse_qsl(parts.query, keep_blank_values=True)
     }
-    if unknown := flags - _FLAGS:
-        raise URLError(
-            f"{shown!r}: unknown option {sorted(unknown)[0]!r}; there are ?listen and ?curve"
-        )
-    common = {
-        "listen": "listen" in flags if listen is None else listen,
-        "curve": "curve" in flags,
-        "token": unquote(parts.fragment),
-    }
-    if scheme == "tcp":
+    known_flags = _FLAGS_OF_DIALECTS if "+" in scheme else _FLAGS
+    if unknown := flags.difference(known_flags):
+        there_are = " and ".join(f"?{flag}" for flag in known_flags)
+        raise URLError(f"{shown!r}: unknown option {sorted(unknown)[0]!r}; there are {there_are}")
+    common: dict[str, Any] = {flag: flag in flags for flag in known_flags}
+    common["listen"] = common["listen"] if listen is None else listen
+    common["token"] = unquote(parts.fragment)
+    path = unquote(parts.netloc + parts.path)
+    if scheme.endswith("tcp"):
         if not parts.hostname or port is None:
-            raise URLError(f"{shown!r}: host and port are needed, like {DEFAULT_URL}")
+            needed = f"{scheme}://127.0.0.1:5555?listen"
+            raise URLError(f"{shown!r}: host and port are needed, like {needed}")
         if parts.path.strip("/"):
             raise URLError(f"{shown!r}: a tcp URL has no path ({parts.path!r})")
         if port == 0 and not common["listen"]:
             raise URLError(f"{shown!r}: port 0 only makes sense with ?listen")
-        return StreamURL("tcp", host=parts.hostname, port=port, **common)  # type: ignore[arg-type]
-    path = unquote(parts.netloc + parts.path)
-    if not path:
+        url = StreamURL(scheme, host=parts.hostname, port=port, **common)
+    elif not path:
         raise URLError(f"{shown!r}: a name is needed, like {scheme}://session")
-    if common["curve"] and scheme != "tcp":
+    elif common.get("curve"):
         raise URLError(f"{shown!r}: ?curve is for tcp; {scheme} never leaves this machine")
-    if scheme == "ipc" and "/" in path and not path.startswith("/"):
-        raise URLError(f"{shown!r}: write ipc://name or ipc:///absolute/path")
-    return StreamURL(scheme, path=path, **common)  # type: ignore[arg-type]
+    elif scheme.endswith("ipc") and "/" in path and not path.startswith("/"):
+        raise URLError(f"{shown!r}: write {scheme}://name or {scheme}:///absolute/path")
+    else:
+        url = StreamURL(scheme, path=path, **common)
+    return _checked_openhcs(url, shown) if url.dialect else url
+
+
+def _checked_openhcs(url: StreamURL, shown: str) -> StreamURL:
+    """Return the URL with what OpenHCS has: two ports, no tokens."""
+    if url.token:
+        raise URLError(f"{shown!r}: OpenHCS senders have no token; leave out the #")
+    if url.carrier == "ipc":
+        named = re.fullmatch(r"([0-9]{1,5})|/.*-([0-9]{1,5})\.[^/]*", url.path, re.DOTALL)
+        if named is None:
+            raise URLError(
+                f"{shown!r}: OpenHCS has a port here, too: write openhcs+ipc://5555, "
+                "or the path of a socket that ends like it, /path/to/socket-5555.sock"
+            )
+        url = replace(url, port=int(named[1] or named[2]))
+    if not (url.port or url.carrier == "tcp") or url.port + _CONTROL_PORT_AFTER > 65535:
+        raise URLError(
+            f"{shown!r}: OpenHCS uses this port and the one {_CONTROL_PORT_AFTER} above: "
+            f"choose one from 1 to {65535 - _CONTROL_PORT_AFTER}"
+        )
+    if url.is_local:
+        return url
+    if url.pickle:
+        raise URLError(f"{shown!r}: ?pickle is for this machine only, 127.0.0.1 or openhcs+ipc")
+    if not url.insecure:
+        raise URLError(
+            f"{shown!r}: OpenHCS has neither tokens nor encryption, whoever reaches this port "
+            "could show anything; listen at 127.0.0.1, or add ?insecure if only those that "
+            "you trust can reach it"
+        )
+    return url

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import napari_streaming as ns
+from napari_streaming.errors import URLError
 from napari_streaming.wire.messages import Outline, OutlineStep
 
 
@@ -37,3 +39,16 @@ def test_an_outline_reaches_viewers_that_come_later_and_stays_the_last(receiver,
         viewer = receiver("memory://test")
         until(lambda: "cells" in viewer.layers.outlines)
         assert viewer.layers.outlines["cells"].steps[0].done == 4
+
+
+def test_a_viewer_is_led_to_publishers_that_it_could_not_know_of(receiver, until):
+    viewer = receiver("tcp://127.0.0.1:0?listen")
+    with ns.Publisher(viewer.urls[0], part_of="monday") as whole:
+        with ns.Publisher("tcp://127.0.0.1:0?listen", part_of="monday") as worker:
+            whole.refer(worker.urls[0])
+            worker.image("cells", np.ones((4, 4), np.uint8), at={"well": "A01"})
+            until(lambda: "cells" in viewer.layers and len(viewer.sources) == 2)
+            whole.refer(worker.urls[0])
+        until(lambda: len(viewer.sources) == 1)  # it has ended
+        with pytest.raises(URLError):
+            whole.refer("nonsense")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from napari_streaming.errors import StreamingError, URLError
-from napari_streaming.uri import parse_url
+from napari_streaming.uri import SCHEMES, parse_url
 
 __all__ = ["get_reader"]
 
@@ -25,10 +25,10 @@ def get_reader(path: str | list[str]) -> Callable[[Any], list[tuple[None]]] | No
 
 def _is_stream_url(text: str) -> bool:
     try:
-        return parse_url(text).scheme != "memory"
+        return parse_url(text).carrier != "memory"
     except URLError:
         # Still ours, so that the user learns what is wrong with it.
-        return text.partition("://")[0] in ("tcp", "ipc")
+        return text.partition("://")[0] in set(SCHEMES) - {"memory"}
 
 
 def _read(path: str | list[str]) -> list[tuple[None]]:

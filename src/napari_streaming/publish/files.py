@@ -10,20 +10,20 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from xml.etree import ElementTree
 
-import msgspec
 import numpy as np
 
 from napari_streaming.errors import DataError
+from napari_streaming.publish.ome_zarr import distinct, image_of
 
 if TYPE_CHECKING:
     import tifffile
     import zarr
     from imageio.plugins.pillow import PillowPlugin
 
-__all__ = ["ImageFile", "open_file"]
+__all__ = ["ImageFile", "open_file", "stem"]
 
 logger = logging.getLogger(__name__)
 _Value = TypeVar("_Value")
@@ -84,7 +84,7 @@ class ImageFile:
         sizes = dict(zip(names, array.shape, strict=True))
         self.rgb = sizes.get("s") in (3, 4)
         plane = ("y", "x", "s") if self.rgb else ("y", "x")
-        self.name = _stem(path)
+        self.name = stem(path)
         self.axes = tuple(name for name in names if name not in plane)
         self.shape = tuple(sizes[name] for name in self.axes)
         self.dtype = np.dtype(array.dtype).newbyteorder("=")
@@ -218,14 +218,10 @@ def _of_plane(values: Mapping[str, _Value]) -> tuple[_Value, ...]:
     return tuple(values[name] for name in "yx") if values.keys() >= {"y", "x"} else ()
 
 
-def _stem(path: Path) -> str:
-    stem = path.stem
-    return stem[:-4] if stem.lower().endswith(".ome") and len(stem) > 4 else stem
-
-
-def _distinct(names: Sequence[str]) -> Sequence[str]:
-    """Return the names if they can tell things apart, else none."""
-    return names if all(names) and len(set(names)) == len(names) else ()
+def stem(path: Path) -> str:
+    """Return a file's name without its extensions."""
+    name = path.stem
+    return name[:-4] if name.lower().endswith(".ome") and len(name) > 4 else name
 
 
 # ---- TIFF --------------------------------------------------------------------------------
@@ -272,7 +268,7 @@ def _said_by_ome(xml: str) -> _Said:
     sizes = {axis: float(pixels.get(f"PhysicalSize{axis.upper()}", 0)) for axis in "yx"}
     scale = {axis: size for axis, size in sizes.items() if size > 0}
     units = {axis: pixels.get(f"PhysicalSize{axis.upper()}Unit", "µm") for axis in scale}
-    return _Said({"c": _distinct(channels)}, scale, units)
+    return _Said({"c": distinct(channels)}, scale, units)
 
 
 def _said_by_imagej(file: tifffile.TiffFile) -> _Said:
@@ -286,41 +282,7 @@ def _said_by_imagej(file: tifffile.TiffFile) -> _Said:
     return _Said(scale=scale, units=dict.fromkeys(scale, unit))
 
 
-# ---- zarr: first what we read of OME-Zarr metadata, of any version ------------------------
-
-
-class _Axis(msgspec.Struct):
-    name: str
-    type: str | None = None
-    unit: str | None = None
-
-
-class _Transformation(msgspec.Struct):
-    scale: list[float] = []
-
-
-class _Dataset(msgspec.Struct, rename="camel"):
-    path: str
-    coordinate_transformations: list[_Transformation] = []
-
-
-class _Multiscale(msgspec.Struct, rename="camel"):
-    datasets: Annotated[list[_Dataset], msgspec.Meta(min_length=1)]
-    axes: list[_Axis | str] = []
-    coordinate_transformations: list[_Transformation] = []
-
-
-class _Channel(msgspec.Struct):
-    label: str | None = None
-
-
-class _Omero(msgspec.Struct):
-    channels: list[_Channel] = []
-
-
-class _Ome(msgspec.Struct):
-    multiscales: list[_Multiscale] = []
-    omero: _Omero = msgspec.field(default_factory=_Omero)
+# ---- zarr -------------------------------------------------------------------------------
 
 
 def _open_zarr(path: Path) -> _Stored:
@@ -337,32 +299,20 @@ def _open_zarr(path: Path) -> _Stored:
 def _open_ome_zarr(path: Path, group: zarr.Group) -> _Stored:
     import zarr
 
-    attributes = group.attrs.asdict()
     try:
-        ome = msgspec.convert(attributes.get("ome", attributes), _Ome)  # 0.5, or 0.4
-    except msgspec.ValidationError as error:
-        raise DataError(f"{path}: its OME-Zarr metadata is damaged: {error}") from error
-    if not ome.multiscales:
+        image = image_of(group.attrs.asdict())
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    if image is None:
         inside = ", ".join(str(path / name) for name in sorted(group)[:3])
         raise DataError(
             f"{path} is a zarr group, but no OME-Zarr image"
             + (f"; name an image in it, like {inside}" if inside else " and empty")
         )
-    image = ome.multiscales[0]
-    full = image.datasets[0]
-    array = group.get(full.path)
+    array = group.get(image.paths[0])
     if not isinstance(array, zarr.Array):
-        raise DataError(f"{path}: there is no array {full.path!r}, which its metadata names")
-    axes = [_Axis(axis) if isinstance(axis, str) else axis for axis in image.axes]
-    names = [axis.name for axis in axes] or None
-    scale: dict[str, float] = {}
-    for step in (*full.coordinate_transformations, *image.coordinate_transformations):
-        for name, factor in zip(names or (), step.scale, strict=False):
-            scale[name] = scale.get(name, 1.0) * factor
-    channel = next((axis.name for axis in axes if axis.type == "channel"), "c")
-    labels = {channel: _distinct([channel.label or "" for channel in ome.omero.channels])}
-    units = {axis.name: axis.unit for axis in axes if axis.unit}
-    return _Stored(array, names, _Said(labels, scale, units))
+        raise DataError(f"{path}: there is no array {image.paths[0]!r}, which its metadata names")
+    return _Stored(array, image.axes or None, _Said(image.labels, image.scale, image.units))
 
 
 # ---- pictures ----------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from napari_streaming.publish.staging import (
     clean_text,
     split_coordinates,
 )
+from napari_streaming.publish.tee import TeeCalls
 from napari_streaming.publish.viewer_process import start_viewer
 from napari_streaming.settings import PublisherSettings
 from napari_streaming.transport.runtime import host_identity, new_token, program_name
@@ -42,7 +43,7 @@ from napari_streaming.wire.messages import (
 __all__ = ["Publisher", "PublisherStats"]
 
 
-class Publisher(GeometryCalls, ControlCalls):
+class Publisher(GeometryCalls, TeeCalls, ControlCalls):
     """Streams layers, metrics and status to viewers, and never waits for one.
 
     Every call copies its data into memory of the publisher's own and returns. When viewers
@@ -85,7 +86,7 @@ class Publisher(GeometryCalls, ControlCalls):
         part_of: str = "",
     ) -> None:
         self._settings = settings or PublisherSettings()
-        parsed = [parse_url(url) for url in urls]
+        parsed = [parse_url(url).to_publish() for url in urls]
         self._engine = Engine(self._settings)
         me = Peer(
             role="publish",

@@ -76,6 +76,7 @@ class Catalog(Mapping[str, StreamedLayer]):
         self._version = 0
         self._axes, self._placement = Axes(), Placement()
         self._sizes: Sizes = "split"
+        self._sizes_chosen = False
         self._new_run: NewRun = "continue"
         self._running: Counter[str] = Counter()  # runs that somebody is connected to
         self._runs: dict[str, set[str]] = {}  # that a layer has items of
@@ -143,6 +144,18 @@ class Catalog(Mapping[str, StreamedLayer]):
                 self._dirty |= self._layers
                 self.notify()
 
+    def propose_mode(self, dimension: str, mode: Mode) -> None:
+        """Choose what becomes of a dimension, unless that was chosen or proposed before.
+
+        Raises
+        ------
+        ValueError
+            There is no such mode.
+        """
+        with self._changed:
+            if not self._placement.is_chosen(dimension):
+                self.set_mode(dimension, mode)
+
     @property
     def sizes(self) -> Sizes:
         """Whether planes of other lengths make another layer, or are padded."""
@@ -157,7 +170,18 @@ class Catalog(Mapping[str, StreamedLayer]):
             It is neither.
         """
         check_choice("sizes", sizes, Sizes)
-        self._sizes = sizes
+        self._sizes, self._sizes_chosen = sizes, True
+
+    def propose_sizes(self, sizes: Sizes) -> None:
+        """Choose what becomes of planes of other lengths, unless that was chosen before.
+
+        Raises
+        ------
+        ValueError
+            There is no such choice.
+        """
+        if not self._sizes_chosen:
+            self.set_sizes(sizes)
 
     @property
     def new_run(self) -> NewRun:

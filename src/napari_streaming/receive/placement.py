@@ -75,6 +75,7 @@ class Placement:
 
     def __init__(self) -> None:
         self._modes: dict[str, Mode] = {}  # of dimensions that are not stacked
+        self._chosen: set[str] = set()
 
     def mode(self, dimension: str) -> Mode:
         """Return what becomes of a dimension; by default they are stacked."""
@@ -90,10 +91,15 @@ class Placement:
         """
         check_choice("mode", mode, Mode)
         changed = mode != self.mode(dimension)
+        self._chosen.add(dimension)
         self._modes.pop(dimension, None)
         if mode != "stack":
             self._modes[dimension] = mode
         return changed
+
+    def is_chosen(self, dimension: str) -> bool:
+        """Whether what becomes of a dimension was ever chosen."""
+        return dimension in self._chosen
 
     def place(self, at: Mapping[str, Coordinate]) -> Place:
         """Return where an item at these coordinates is shown."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from importlib.metadata import version
 from types import TracebackType
 
-from napari_streaming.errors import StreamingError
+from napari_streaming.errors import StreamingError, URLError
 from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.catalog import Catalog, StreamedLayer
+from napari_streaming.receive.openhcs import OpenHcsSource
 from napari_streaming.receive.plane_memory import ON_SHOW
 from napari_streaming.receive.source import Source, SourceStats
 from napari_streaming.settings import ReceiverSettings
 from napari_streaming.transport.runtime import host_identity, new_token, program_name
-from napari_streaming.uri import parse_url
+from napari_streaming.uri import StreamURL, parse_url
 from napari_streaming.wire.messages import (
     Control,
     ControlAction,
@@ -26,6 +28,8 @@ from napari_streaming.wire.messages import (
 
 __all__ = ["Receiver"]
 
+_MOST_SOURCES = 256
+
 
 class Receiver:
     """Receives streams and keeps them as layers.
@@ -33,7 +37,8 @@ class Receiver:
     Parameters
     ----------
     *urls : str
-        Where from: a URL is connected to, with ``?listen`` it waits there for publishers.
+        Where from: a URL is connected to, with ``?listen`` it waits there for publishers;
+        with ``openhcs+`` before its scheme, for what OpenHCS sends.
     settings : ReceiverSettings, optional
         Limits.
 
@@ -70,7 +75,8 @@ class Receiver:
             window=self._settings.window,
         )
         self.layers = Catalog(self._arena, budget)
-        self._sources: dict[str, Source] = {}
+        self._sources: dict[str, Source | OpenHcsSource] = {}
+        self._following = threading.Lock()
         try:
             for url in urls:
                 self.open(url)
@@ -94,9 +100,41 @@ class Receiver:
         """
         parsed = parse_url(url)
         self.shut(url)
-        source = Source(parsed, self._me, self.layers, self._arena, self._settings.history)
+        source = self._make_source(parsed)
         self._sources[source.url.address] = source
         return source.url.shareable() if parsed.listen else url
+
+    def _make_source(self, url: StreamURL) -> Source | OpenHcsSource:
+        if not url.dialect:
+            return self._native_source(url)
+        if not url.listen:
+            raise URLError(
+                f"{url}: OpenHCS senders connect to their viewer: press Listen, or add ?listen"
+            )
+        return OpenHcsSource(url, self.layers, self._arena)
+
+    def _native_source(
+        self, url: StreamURL, over: Callable[[Source], None] | None = None
+    ) -> Source:
+        history = self._settings.history
+        return Source(url, self._me, self.layers, self._arena, history, self._follow, over)
+
+    def _follow(self, url: str) -> None:
+        """Connect to a publisher that another one told of, until it has ended."""
+        try:
+            there = parse_url(url, listen=False)
+            with self._following:
+                if there.address in self._sources:
+                    return
+                if there.dialect or len(self._sources) >= _MOST_SOURCES:
+                    raise URLError(f"{there}: not followed, there are {len(self._sources)} already")
+                self._sources[there.address] = self._native_source(there, self._over)
+        except StreamingError as error:
+            self.layers.say("warning", f"a publisher told of another one: {error}")
+
+    def _over(self, source: Source) -> None:
+        self._sources.pop(source.url.address, None)
+        source.close()
 
     def shut(self, url: str) -> None:
         """Stop listening at, or disconnect from, a URL; its layers stay."""
@@ -142,7 +180,8 @@ class Receiver:
 
     def _ask(self, run: str, wish: Control | SetParameter) -> None:
         for source in list(self._sources.values()):
-            source.ask(run, wish)
+            if isinstance(source, Source):
+                source.ask(run, wish)
 
     def wait(self, condition: Callable[[], object], timeout: float) -> bool:
         """Wait until a condition holds; it is looked at after every change.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from napari_streaming.errors import MalformedError, StateError, TransportError
@@ -24,6 +24,7 @@ from napari_streaming.wire.messages import (
     Attached,
     Control,
     Declare,
+    Elsewhere,
     End,
     Gap,
     Item,
@@ -111,6 +112,22 @@ class _Stream:
 class Source:
     """Takes in what publishers behind one URL send.
 
+    Parameters
+    ----------
+    url : StreamURL
+    me : Peer
+        What this side says of itself.
+    catalog : Catalog
+        Where layers, metrics and the log go.
+    arena : Arena
+        Where planes go.
+    history : int or None
+        How many of the last items of each stream are asked for.
+    refer : callable
+        Gets the URL of each further publisher that one of these tells of.
+    over : callable, optional
+        Called when a publisher that said End is gone.
+
     Raises
     ------
     TransportError
@@ -118,9 +135,17 @@ class Source:
     """
 
     def __init__(
-        self, url: StreamURL, me: Peer, catalog: Catalog, arena: Arena, history: int | None
+        self,
+        url: StreamURL,
+        me: Peer,
+        catalog: Catalog,
+        arena: Arena,
+        history: int | None,
+        refer: Callable[[str], None],
+        over: Callable[[Source], None] | None = None,
     ) -> None:
         self._catalog, self._arena, self._history = catalog, arena, history
+        self._refer, self._over = refer, over
         self._publishers: dict[Link, _Publisher] = {}
         # By run and stream: a publisher that reconnects sends again what it is unsure of.
         self._streams: dict[tuple[str, int], _Stream] = {}
@@ -177,6 +202,8 @@ class Source:
         if not publisher.ended:
             self._catalog.say("warning", f"{link.peer.program} is gone: {reason}")
         self._show_state()
+        if publisher.ended and self._over is not None:
+            self._over(self)
 
     def refused(self, reason: str) -> None:
         """Count a handshake that failed."""
@@ -222,6 +249,8 @@ class Source:
                 self._catalog.add_status(message, _offset(link))
         elif isinstance(message, Outline):
             self._catalog.set_outline(message)
+        elif isinstance(message, Elsewhere):
+            self._refer(message.url)
         elif isinstance(message, Running | Progress | Parameter):
             self._catalog.program_told(link.peer.run, message)
         elif isinstance(message, Gap):

@@ -27,7 +27,7 @@ from napari_streaming.uri import StreamURL
 from napari_streaming.wire.codec import MAX_BUFFER, Buffer
 from napari_streaming.wire.session import view_token
 
-__all__ = ["ConnectingEndpoint", "ListeningEndpoint"]
+__all__ = ["ConnectingEndpoint", "ListeningEndpoint", "claim_path"]
 
 _MAX_EVENTS = 64
 _COPIED = 65536  # up to here a copy costs less than to keep track of a buffer
@@ -131,7 +131,7 @@ class ListeningEndpoint(_ZmqEndpoint):
     def open(self) -> None:
         path = Path(self._address.removeprefix("ipc://")) if self.url.scheme == "ipc" else None
         if path is not None:
-            self._claim_path(path)
+            claim_path(path)
         self._socket.router_mandatory = True
         if self.url.encrypted:
             self._socket.curve_server = True
@@ -157,24 +157,6 @@ class ListeningEndpoint(_ZmqEndpoint):
             self._path.unlink(missing_ok=True)
             self._path = None
         super().close()
-
-    def _claim_path(self, path: Path) -> None:
-        """Refuse to take a path from a live listener, which libzmq would do in silence."""
-        if len(bytes(path)) > 107:
-            raise TransportError(f"{path}: a socket path has at most 107 bytes; choose a shorter")
-        if path.exists() and not path.is_socket():  # which libzmq would delete
-            raise TransportError(f"{path} is not a socket: choose a path where nothing is yet")
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.setblocking(False)
-            try:
-                probe.connect(str(path))
-            except (FileNotFoundError, ConnectionRefusedError):
-                return
-            except BlockingIOError:  # somebody listens who does not get round to accept
-                pass
-            except OSError as error:
-                raise TransportError(f"cannot listen at {path}: {error}") from None
-        raise AddressInUseError(f"{path} is already taken by another program: use another name")
 
     def poll(self, timeout: float) -> list[Event]:
         return super().poll(0.0 if self._gone else timeout)
@@ -267,6 +249,31 @@ class ConnectingEndpoint(_ZmqEndpoint):
         self._socket.disable_monitor()
         self._monitor.close(linger=0)
         self._socket.close(linger=0)
+
+
+def claim_path(path: Path) -> None:
+    """Refuse to take a path from a live listener, which libzmq would do in silence.
+
+    Raises
+    ------
+    TransportError
+        Somebody listens there, or it cannot be a socket.
+    """
+    if len(bytes(path)) > 107:
+        raise TransportError(f"{path}: a socket path has at most 107 bytes; choose a shorter")
+    if path.exists() and not path.is_socket():  # which libzmq would delete
+        raise TransportError(f"{path} is not a socket: choose a path where nothing is yet")
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return
+        except BlockingIOError:  # somebody listens who does not get round to accept
+            pass
+        except OSError as error:
+            raise TransportError(f"cannot listen at {path}: {error}") from None
+    raise AddressInUseError(f"{path} is already taken by another program: use another name")
 
 
 def _server_key(token: str) -> bytes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import get_args
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QWidget
 
 from napari_streaming.receive.catalog import NewRun, Sizes
@@ -59,14 +59,19 @@ class PlacementForm(QWidget):
         self._new_run.currentIndexChanged.connect(self._choose_new_run)
         self._form.addRow("A new run", self._new_run)
 
-    def show_dimensions(self, dimensions: Sequence[str]) -> None:
-        """Have a row for each of these dimensions."""
-        for name in dimensions:
+    def show_modes(self, modes: Mapping[str, Mode]) -> None:
+        """Have a row for each of these dimensions, at what becomes of it now."""
+        for name, mode in modes.items():
             if name not in self._rows:
                 row = self._rows[name] = _choice(_MODES, self)
                 row.setObjectName(name)
                 row.currentIndexChanged.connect(self._choose_mode)
                 self._form.insertRow(len(self._rows) - 1, name, row)
+            _show(self._rows[name], mode)
+
+    def show_sizes(self, sizes: Sizes) -> None:
+        """Show what becomes of other sizes now."""
+        _show(self._sizes, sizes)
 
     def _choose_mode(self) -> None:
         row = self.sender()
@@ -86,3 +91,10 @@ def _choice(choices: dict[str, tuple[str, str]], parent: QWidget) -> QComboBox:
         box.addItem(words, value)
         box.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
     return box
+
+
+def _show(box: QComboBox, value: str) -> None:
+    """Show a choice that was made elsewhere: a sender may have proposed it."""
+    if box.currentData() != value:
+        with QSignalBlocker(box):
+            box.setCurrentIndex(box.findData(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QTimer
@@ -62,7 +63,10 @@ class ReceiverDock(QWidget):
         self.destroyed.connect(weakref.finalize(self, self.session.close))
         self._address = QLineEdit(DEFAULT_URL.removesuffix("?listen"), self)
         self._address.setPlaceholderText("tcp://host:port")
-        self._address.setToolTip("tcp://host:port, ipc://name; with #token if it is far away")
+        self._address.setToolTip(
+            "tcp://host:port, ipc://name; with #token if it is far away. "
+            "To listen to OpenHCS: openhcs+tcp://127.0.0.1:5555, openhcs+ipc://5555"
+        )
         self._listen = QPushButton("Listen", self)
         self._listen.setToolTip("Wait here for pipelines that connect")
         self._connect = QPushButton("Connect", self)
@@ -109,7 +113,7 @@ class ReceiverDock(QWidget):
         self._error = ""
         try:
             opened = parse_url(self.session.receiver.open(url))
-            self._address.setText(opened.with_token("").address)
+            self._address.setText(replace(opened, listen=False).redacted())
         except StreamingError as error:
             self._error = str(error)
             raise
@@ -204,14 +208,16 @@ class ReceiverDock(QWidget):
         self._state.setText("\n".join(lines) or "Not receiving: listen or connect")
         self._stop.setEnabled(bool(receiver.sources))
         self._copy.setEnabled(bool(receiver.urls))
-        self._memory.show_held(receiver.layers.memory[0])
-        self._placement.show_dimensions(receiver.layers.dimensions)
-        self._controls.show_programs(list(receiver.layers.programs.values()))
-        self._outline.show_outlines(list(receiver.layers.outlines.values()))
-        self._streams.show_layers(list(receiver.layers.values()))
-        self._metrics.show_metrics(receiver.layers)
-        self._graphs.show_metrics(receiver.layers.metrics, self.session.sliders)
-        self._log.show_log(list(receiver.layers.log))
+        layers = receiver.layers
+        self._memory.show_held(layers.memory[0])
+        self._placement.show_modes({name: layers.mode(name) for name in layers.dimensions})
+        self._placement.show_sizes(layers.sizes)
+        self._controls.show_programs(list(layers.programs.values()))
+        self._outline.show_outlines(list(layers.outlines.values()))
+        self._streams.show_layers(list(layers.values()))
+        self._metrics.show_metrics(layers)
+        self._graphs.show_metrics(layers.metrics, self.session.sliders)
+        self._log.show_log(list(layers.log))
 
 
 def _column(*widgets: QWidget) -> QWidget:

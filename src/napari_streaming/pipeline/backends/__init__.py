@@ -1,0 +1,1 @@
+"""The stores that values can be kept in, one module each."""

@@ -1,0 +1,1 @@
+"""Other programs' protocols, turned into our messages. Without any I/O."""
