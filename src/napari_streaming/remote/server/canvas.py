@@ -70,8 +70,6 @@ class HeadlessCanvas:
         Width and height in device pixels.
     pixel_ratio : float
         Device pixels per logical pixel; napari sizes text and lines in logical ones.
-    on_change : callable
-        Called whenever something changed that is not drawn yet; from any thread.
     way : Way, optional
         How to get OpenGL; found out otherwise.
 
@@ -93,12 +91,11 @@ class HeadlessCanvas:
         size: tuple[int, int] = (1280, 720),
         pixel_ratio: float = 1.0,
         *,
-        on_change: Callable[[], None] = lambda: None,
         way: Way | None = None,
     ) -> None:
         self.viewer = viewer
         self._size, self._ratio = size, pixel_ratio
-        self._on_change = on_change
+        self._on_change: Callable[[], None] = lambda: None
         self._slices: deque[dict[Any, Any]] = deque()  # filled by napari's slicing threads
         self.way = way or _find_way()
         if "OpenGL" not in sys.modules:
@@ -121,7 +118,7 @@ class HeadlessCanvas:
             key_map_handler=self._keys,
             font_manager=fonts,
             font_family=family,
-            app=offscreen_application(self._context, self._size, self._on_change),
+            app=offscreen_application(self._context, self._size),
             size=self._logical_size(),
             show=False,
             dpi=96,
@@ -185,6 +182,10 @@ class HeadlessCanvas:
 
     # Drawing.
 
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Call something, in any thread, when another thread has sliced what is to be drawn."""
+        self._on_change = on_change
+
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in device pixels."""
@@ -231,10 +232,13 @@ class HeadlessCanvas:
         ContextError
             When the driver lost the context.
         """
+        from napari_streaming.remote.server.target import opengl_errors
+
         self.process_events()
         self._backend.needs_draw = False
-        self._scene_canvas.set_current()
-        self._scene_canvas.events.draw(region=None)
+        with opengl_errors():
+            self._scene_canvas.set_current()
+            self._scene_canvas.events.draw(region=None)
 
     def resize(self, size: tuple[int, int], pixel_ratio: float = 1.0) -> None:
         """Change width and height in device pixels, and the device pixels per logical one."""
@@ -290,7 +294,7 @@ class HeadlessCanvas:
 
     def pointer(
         self,
-        kind: Literal["press", "release", "move", "double_click"],
+        kind: Literal["press", "release", "move", "double", "leave"],
         x: float,
         y: float,
         *,
@@ -298,11 +302,11 @@ class HeadlessCanvas:
         buttons: Iterable[int] = (),
         modifiers: Iterable[str] = (),
     ) -> None:
-        """Hand what the mouse did to napari.
+        """Hand what the mouse did to napari, whose cameras move with the next draw.
 
         Parameters
         ----------
-        kind : {"press", "release", "move", "double_click"}
+        kind : {"press", "release", "move", "double", "leave"}
         x, y : float
             Where, in device pixels.
         button : int
@@ -310,13 +314,16 @@ class HeadlessCanvas:
         buttons : iterable of int
             Those that are down.
         modifiers : iterable of str
-            Of "Shift", "Control", "Alt" and "Meta".
+            Of "shift", "control", "alt" and "meta".
         """
+        self.viewer.mouse_over_canvas = kind != "leave"
+        if kind == "leave":
+            return
         hand_over = {
             "press": self._backend._vispy_mouse_press,
             "release": self._backend._vispy_mouse_release,
             "move": self._backend._vispy_mouse_move,
-            "double_click": self._backend._vispy_mouse_double_click,
+            "double": self._backend._vispy_mouse_double_click,
         }[kind]
         hand_over(
             pos=self._logical(x, y),
@@ -418,5 +425,5 @@ def _let_every_move_through(canvas: Any) -> None:
 def _modifiers(names: Iterable[str]) -> tuple[Any, ...]:
     from vispy.util import keys
 
-    known = {key.name: key for key in (keys.SHIFT, keys.CONTROL, keys.ALT, keys.META)}
+    known = {key.name.lower(): key for key in (keys.SHIFT, keys.CONTROL, keys.ALT, keys.META)}
     return tuple(known[name] for name in names if name in known)

@@ -16,7 +16,7 @@ from OpenGL import GL
 
 from napari_streaming.remote.server.target import Target
 
-__all__ = ["PlanesOnGPU", "read_rgba", "wait_for_gpu"]
+__all__ = ["PlanesOnGPU", "read_rgba"]
 
 _PACK_INVERT_MESA = 0x8758
 _START = ctypes.c_void_p(0)
@@ -107,19 +107,14 @@ def read_rgba(target: Target, into: NDArray[np.uint8]) -> None:
 
 @cache
 def _can_invert() -> bool:
-    names = (GL.glGetStringi(GL.GL_EXTENSIONS, i) for i in range(GL.glGetInteger(GL.GL_NUM_EXTENSIONS)))
+    names = (
+        GL.glGetStringi(GL.GL_EXTENSIONS, i) for i in range(GL.glGetInteger(GL.GL_NUM_EXTENSIONS))
+    )
     return b"GL_MESA_pack_invert" in names
-
-
-def wait_for_gpu() -> None:
-    """Return when all that was asked of the GPU is done."""
-    GL.glFinish()
 
 
 class PlanesOnGPU:
     """Turns targets into planar YUV with a shader, so that few bytes cross the bus.
-
-    The planes of one call are read while the GPU already works on the next: there are two buffers.
 
     Parameters
     ----------

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from OpenGL import GL
+from OpenGL.error import GLError
 
 from napari_streaming.remote.server.gl_context import ContextError
 
-__all__ = ["Target"]
+__all__ = ["Target", "opengl_errors"]
+
+
+@contextmanager
+def opengl_errors() -> Iterator[None]:
+    """Raise what OpenGL complains of as ContextError."""
+    try:
+        yield
+    except GLError as error:
+        raise ContextError(f"OpenGL: {error.description!r} in {error.baseOperation}") from error
 
 
 class Target:

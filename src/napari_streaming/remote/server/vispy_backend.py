@@ -20,9 +20,7 @@ from napari_streaming.remote.server.target import Target
 __all__ = ["OffscreenBackend", "offscreen_application"]
 
 
-def offscreen_application(
-    gl_context: GLContext, size: tuple[int, int], on_change: Callable[[], None]
-) -> Application:
+def offscreen_application(gl_context: GLContext, size: tuple[int, int]) -> Application:
     """Return a vispy application for one canvas.
 
     Parameters
@@ -31,13 +29,9 @@ def offscreen_application(
         What it draws with; current.
     size : tuple of int
         Width and height in device pixels.
-    on_change : callable
-        Called when vispy wants the canvas drawn anew.
     """
     application: Application = _OffscreenApplication()
-    application.backend_module.CanvasBackend = partial(
-        OffscreenBackend, gl_context, size, on_change
-    )
+    application.backend_module.CanvasBackend = partial(OffscreenBackend, gl_context, size)
     return application
 
 
@@ -92,12 +86,11 @@ class OffscreenBackend(BaseCanvasBackend):
         self,
         gl_context: GLContext,
         device_size: tuple[int, int],
-        on_change: Callable[[], None],
         vispy_canvas: Any,
         **options: Any,
     ) -> None:
         super().__init__(vispy_canvas)
-        self._gl_context, self._on_change = gl_context, on_change
+        self._gl_context = gl_context
         given = self._process_backend_kwargs(options)
         given.context.shared.add_ref("offscreen", self)
         self._size: tuple[int, int] = given.size
@@ -141,7 +134,6 @@ class OffscreenBackend(BaseCanvasBackend):
 
     def _vispy_update(self) -> None:
         self.needs_draw = True
-        self._on_change()
 
     def _vispy_swap_buffers(self) -> None:
         """There is one buffer."""
