@@ -2,7 +2,7 @@
 
 napari's `VispyCanvas` draws every kind of layer and overlay, maps pixels to the world and feeds
 the pointer to the camera and the layers. At home a Qt viewer stands around it; what that viewer
-does for the canvas is done here instead.
+does for the canvas is done here instead. What is private and used is named in `known_napari`.
 """
 
 from __future__ import annotations
@@ -12,46 +12,19 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from napari_streaming.remote.server.gl_context import Way, find_way, open_context
+from napari_streaming.remote.server.known_napari import warn_of_unknown_napari
 
 if TYPE_CHECKING:
     from napari_streaming.remote.server.target import Target
 
-__all__ = ["KNOWN_NAPARI", "HeadlessCanvas", "missing_names"]
+__all__ = ["HeadlessCanvas"]
 
 _log = logging.getLogger(__name__)
-
-KNOWN_NAPARI = ("0.9",)
-"""The minor versions of napari that this module was tested with."""
-
-_CLASS_NAMES = (
-    "napari._vispy:create_vispy_layer",
-    "napari._vispy.canvas:VispyCanvas.add_layer_visual_mapping",
-    "napari._vispy.canvas:VispyCanvas.font_info",
-    "napari._vispy.canvas:VispyCanvas._disconnect_events",
-    "napari._vispy.canvas:VispyCanvas._get_viewbox_at",
-    "napari._vispy.canvas:VispyCanvas._map_canvas2world",
-    "napari._vispy.canvas:VispyCanvas._on_mouse_move",
-    "napari._vispy.utils.qt_font:QtFontManager",
-    "napari.layers:Layer._refresh_sync",
-    "napari.utils.action_manager:action_manager.bind_shortcut",
-    "napari.utils.events:disconnect_events",
-    "napari.utils.key_bindings:KeymapHandler.on_key_press",
-)
-_CANVAS_NAMES = (
-    "_key_map_handler.keymap_providers",
-    "_layer_overlay_to_visual",
-    "_scene_canvas._backend",
-    "_viewer_overlay_to_visual",
-    "camera._3D_camera.depth_value",
-    "layer_to_visual",
-)
-_VIEWER_NAMES = ("_layer_slicer.events.ready", "scene.camera", "canvas.size")
 
 # Qt has one application a process, and must have it to draw letters.
 _qt_application: Any = None
@@ -100,7 +73,7 @@ class HeadlessCanvas:
         self.way = way or _find_way()
         if "OpenGL" not in sys.modules:
             os.environ["PYOPENGL_PLATFORM"] = "glx" if self.way.name == "glx" else "egl"
-        _warn_of_unknown_napari()
+        warn_of_unknown_napari()
         self._build()
 
     def _build(self) -> None:
@@ -181,6 +154,11 @@ class HeadlessCanvas:
         )
 
     # Drawing.
+
+    @property
+    def vispy_canvas(self) -> Any:
+        """napari's canvas."""
+        return self._canvas
 
     def watch(self, on_change: Callable[[], None]) -> None:
         """Call something, in any thread, when another thread has sliced what is to be drawn."""
@@ -361,26 +339,6 @@ class HeadlessCanvas:
             emitter(key=key, text=text, modifiers=_modifiers(modifiers))
 
 
-def missing_names(viewer: Any, canvas: HeadlessCanvas) -> list[str]:
-    """Name what this module uses of napari and this napari does not have."""
-    missing = []
-    for name in _CLASS_NAMES:
-        module, _, path = name.partition(":")
-        if not _has(import_module(module), path):
-            missing.append(name)
-    missing += [f"ViewerModel.{path}" for path in _VIEWER_NAMES if not _has(viewer, path)]
-    missing += [f"VispyCanvas.{path}" for path in _CANVAS_NAMES if not _has(canvas._canvas, path)]
-    return missing
-
-
-def _has(owner: object, path: str) -> bool:
-    for name in path.split("."):
-        if not hasattr(owner, name):
-            return False
-        owner = getattr(owner, name)
-    return True
-
-
 def _find_way() -> Way:
     # PyOpenGL, which napari draws with, asks once which library makes the contexts: when it is
     # imported. In a process with windows it settled on the X server's.
@@ -389,17 +347,6 @@ def _find_way() -> Way:
     for line in tried:
         _log.info("OpenGL: %s", line)
     return way
-
-
-def _warn_of_unknown_napari() -> None:
-    import napari
-
-    if ".".join(napari.__version__.split(".")[:2]) not in KNOWN_NAPARI:
-        _log.warning(
-            "napari %s is new to napari-streaming, which knows %s: the canvas may fail.",
-            napari.__version__,
-            ", ".join(KNOWN_NAPARI),
-        )
 
 
 def _fonts() -> tuple[Any, str]:
