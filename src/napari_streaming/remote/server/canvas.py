@@ -157,7 +157,7 @@ class HeadlessCanvas:
 
     @property
     def vispy_canvas(self) -> Any:
-        """napari's canvas."""
+        """The canvas of napari's own."""
         return self._canvas
 
     def watch(self, on_change: Callable[[], None]) -> None:
