@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_streaming.errors import StreamingError, URLError
-from napari_streaming.uri import DEFAULT_URL, SCHEMES, StreamURL, parse_url
+from napari_streaming.uri import (
+    DEFAULT_URL,
+    SCHEMES,
+    StreamURL,
+    is_session_url,
+    parse_session_url,
+    parse_url,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +29,12 @@ from napari_streaming.uri import DEFAULT_URL, SCHEMES, StreamURL, parse_url
         (
             "tcp://h:1?curve&listen#a#b%20c",
             StreamURL("tcp", "h", 1, listen=True, curve=True).with_token("a#b c"),
+        ),
+        ("ws://127.0.0.1:8765?listen", StreamURL("ws", "127.0.0.1", 8765, listen=True)),
+        ("ws://h:1/?insecure#t", StreamURL("ws", "h", 1, insecure=True).with_token("t")),
+        (
+            "wss://h:1?listen&cert=/a%20b/c.pem&key=k.pem",
+            StreamURL("wss", "h", 1, listen=True, cert="/a b/c.pem", key="k.pem"),
         ),
         ("ipc://Session?listen", StreamURL("ipc", path="Session", listen=True)),
         ("ipc:///run/a%20b#t", StreamURL("ipc", path="/run/a b").with_token("t")),
@@ -62,7 +75,7 @@ def test_the_caller_may_decide_who_listens(text):
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("", "starts with one of tcp://, ipc://, memory://"),
+        ("", "starts with one of tcp://, ws://, wss://, ipc://, memory://"),
         ("127.0.0.1:5555", "starts with one of"),
         ("http://127.0.0.1:5555", "starts with one of"),
         ("TCP://127.0.0.1:5555", "starts with one of"),
@@ -77,14 +90,22 @@ def test_the_caller_may_decide_who_listens(text):
         ("tcp://127.0.0.1:5555?Listen", "'Listen'"),
         ("tcp://127.0.0.1:5555?listen=0", "'listen=0'"),
         ("tcp://127.0.0.1:5555?listen&hwm=3", "'hwm=3'"),
+        ("ws://127.0.0.1", "host and port are needed"),
+        ("ws://127.0.0.1:1/stream", "a ws URL has no path"),
+        ("ws://127.0.0.1:1?token=secret", "'token=secret'"),
+        ("ws://127.0.0.1:1?cert=c.pem", "for wss"),
+        ("tcp://127.0.0.1:1?key=k.pem", "for wss"),
+        ("wss://127.0.0.1:1?cert", "'cert'"),
+        ("ws://127.0.0.1:1?curve", "write wss://"),
+        ("tcp://127.0.0.1:1?insecure", "for ws and wss"),
         ("ipc://", "a name is needed"),
         ("ipc://?listen", "a name is needed"),
         ("memory://", "memory://session"),
-        ("ipc://session?curve", "never leaves this machine"),
-        ("memory://session?curve", "never leaves this machine"),
+        ("ipc://session?curve", "?curve is for tcp"),
+        ("memory://session?curve", "?curve is for tcp"),
         ("ipc://some/path", "ipc:///absolute/path"),
-        ("tcp://127.0.0.1:5555?pickle", "'pickle'; there are ?listen and ?curve"),
-        ("openhcs+tcp://127.0.0.1:5555?curve", "?listen and ?insecure and ?pickle"),
+        ("tcp://127.0.0.1:5555?pickle", "?pickle is for openhcs+tcp and openhcs+ipc"),
+        ("openhcs+tcp://127.0.0.1:5555?curve", "?curve is for tcp"),
         ("openhcs+tcp://127.0.0.1", "like openhcs+tcp://127.0.0.1:5555?listen"),
         ("openhcs+tcp://127.0.0.1:64536?listen", "from 1 to 64535"),
         ("openhcs+ipc://0?listen", "from 1 to 64535"),
@@ -154,6 +175,22 @@ def test_what_leaves_this_machine_is_encrypted(text, is_local):
     assert (url.is_local, url.encrypted) == (is_local, not is_local)
 
 
+@pytest.mark.parametrize(
+    ("text", "encrypted", "needs_token"),
+    [
+        ("ws://127.0.0.1:1", False, False),
+        ("ws://gpu1:1?insecure", False, True),
+        ("wss://127.0.0.1:1", True, False),
+        ("wss://gpu1:1", True, True),
+        ("tcp://gpu1:1", True, True),
+        ("ipc://a", False, False),
+    ],
+)
+def test_what_a_connection_needs(text, encrypted, needs_token):
+    url = parse_url(text)
+    assert (url.encrypted, url.needs_token) == (encrypted, needs_token)
+
+
 def test_a_tunnel_can_be_encrypted_too():
     url = parse_url("tcp://127.0.0.1:1?curve")
     assert (url.is_local, url.encrypted) == (True, True)
@@ -167,6 +204,9 @@ def test_the_address_is_what_both_sides_agree_on():
 def test_a_url_to_share_connects_with_the_token():
     bound = parse_url("tcp://0.0.0.0:5555?listen").with_token("t")
     assert bound.shareable() == f"tcp://{platform.node()}:5555#t"
+    bound = parse_url("wss://0.0.0.0:1?listen&cert=/c.pem&key=/k.pem").with_token("t")
+    assert bound.shareable() == f"wss://{platform.node()}:1#t"
+    assert parse_url("ws://h:1?listen&insecure#t").shareable() == "ws://h:1?insecure#t"
     assert parse_url("ipc://name?listen#t").shareable() == "ipc://name#t"
 
 
@@ -182,6 +222,17 @@ HOSTS = st.from_regex(r"[a-z0-9][a-z0-9.-]{0,8}", fullmatch=True) | st.ip_addres
 URLS = st.one_of(
     st.builds(
         StreamURL, st.just("tcp"), HOSTS, st.integers(1, 65535), token=TEXT, listen=..., curve=...
+    ),
+    st.builds(StreamURL, st.just("ws"), HOSTS, st.integers(1, 65535), token=TEXT, insecure=...),
+    st.builds(
+        StreamURL,
+        st.just("wss"),
+        HOSTS,
+        st.integers(1, 65535),
+        listen=...,
+        insecure=...,
+        cert=TEXT,
+        key=TEXT,
     ),
     st.builds(
         StreamURL, st.just("ipc"), path=NAMES | TEXT.map("/{}".format), listen=..., token=TEXT
@@ -217,3 +268,45 @@ def test_any_text_is_a_url_or_refused(start, rest):
     except URLError:
         return
     assert parse_url(str(url)) == url
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ws://127.0.0.1:8766/session#6c1b",
+        "wss://gpu1:8766/session?cert=c.pem#6c1b",
+        "ws://[::1]:8766/session#6c1b",
+    ],
+)
+def test_sessions_have_urls_of_their_own(text):
+    url = parse_session_url(f" {text} ")
+    assert (str(url), url.path, url.token) == (text, "session", "6c1b")
+    assert is_session_url(text)
+    with pytest.raises(URLError, match="remote session and no stream"):
+        parse_url(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ws://127.0.0.1:8766#6c1b", "written like"),
+        ("tcp://127.0.0.1:8766/session#6c1b", "written like"),
+        ("ws://127.0.0.1:8766/sessions#6c1b", "written like"),
+        ("ws://127.0.0.1:8766/session", "token is missing"),
+        ("ws://127.0.0.1/session#6c1b", "host and port"),
+        ("ws://127.0.0.1:8766/session?curve#6c1b", "wss://"),
+        ("ws://127.0.0.1:0/session#6c1b", "port 0"),
+        ("", "written like"),
+    ],
+)
+def test_what_is_no_session_is_refused_with_words_and_without_its_token(text, words):
+    with pytest.raises(URLError, match=words) as caught:
+        parse_session_url(text)
+    assert "6c1b" not in str(caught.value)
+
+
+def test_who_listens_for_sessions_may_leave_out_path_and_token():
+    url = parse_session_url("ws://127.0.0.1:0", listen=True)
+    assert (str(url), url.listen) == ("ws://127.0.0.1:0/session?listen", True)
+    assert url.with_token("t").shareable() == "ws://127.0.0.1:0/session#t"
+    assert not is_session_url("ws://127.0.0.1:8765")

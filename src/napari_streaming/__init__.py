@@ -10,6 +10,7 @@ The producer's side needs neither Qt nor napari::
 
 from napari_streaming.errors import StopRequested, StreamingError
 from napari_streaming.publish.publisher import Publisher, PublisherStats
+from napari_streaming.publish.viewer_process import Viewer
 from napari_streaming.settings import PublisherSettings, ReceiverSettings
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "ReceiverSettings",
     "StopRequested",
     "StreamingError",
+    "Viewer",
 ]

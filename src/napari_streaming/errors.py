@@ -7,10 +7,13 @@
     ├── DataError             an array or a name that cannot be streamed (also a ValueError)
     ├── ClosedError           a call on something closed, or carried over a fork
     ├── StopRequested         a viewer wants the program to end
+    ├── ContextError          OpenGL that is not to be had on this machine, or that failed
     ├── EncoderError          a video encoder that does not work here, or no more
+    ├── PipelineError         a pipeline that cannot run as described, or wells that failed
     ├── StorageError          values that cannot be kept or read back, and where
     ├── TransportError        the address or the shared memory cannot be used (also an OSError)
     │   └── AddressInUseError somebody else listens there
+    ├── ViewerError           a viewer that cannot be started
     └── ProtocolError         the other side broke the protocol
         ├── MalformedError    bytes that are no message, or a message out of bounds
         ├── VersionError      another protocol version
@@ -25,9 +28,11 @@ from __future__ import annotations
 __all__ = [
     "AddressInUseError",
     "ClosedError",
+    "ContextError",
     "DataError",
     "EncoderError",
     "MalformedError",
+    "PipelineError",
     "ProtocolError",
     "StateError",
     "StopRequested",
@@ -36,6 +41,7 @@ __all__ = [
     "TransportError",
     "URLError",
     "VersionError",
+    "ViewerError",
 ]
 
 
@@ -59,8 +65,18 @@ class StopRequested(StreamingError):  # no error, but what somebody asked for
     """A viewer wants the program to end; raised where the program says that it may."""
 
 
+class ContextError(StreamingError):
+    """The machine offers no OpenGL, or took it away."""
+
+
 class EncoderError(StreamingError):
     """A video encoder that does not work on this machine, or that stopped working."""
+
+
+class PipelineError(StreamingError):
+    """A pipeline that cannot run as it is described, or that ran and failed for some wells."""
+
+
 class StorageError(StreamingError):
     """Values that cannot be saved or loaded: which path and backend, why, and what to do."""
 
@@ -71,6 +87,10 @@ class TransportError(StreamingError, OSError):
 
 class AddressInUseError(TransportError):
     """Another program listens at the address."""
+
+
+class ViewerError(StreamingError):
+    """A viewer that cannot be started: no screen, or it failed while it started."""
 
 
 class ProtocolError(StreamingError):

@@ -6,9 +6,13 @@ A URL is *connected to*; with ``?listen`` it is bound and the other side connect
     tcp://127.0.0.1:5555?listen       wait there for others
     tcp://gpu1:5555#6c1b…             off this machine, with its token in the fragment
     tcp://127.0.0.1:5555?curve#6c1b…  through a tunnel, to a listener that encrypts
+    ws://127.0.0.1:8765?listen        WebSocket, which browsers speak too
+    wss://0.0.0.0:8765?listen&cert=c.pem&key=k.pem    the same with TLS, off this machine
+    wss://gpu1:8765?cert=c.pem#6c1b…  connect; trusts this certificate besides the system's
     ipc://session                     a socket in the runtime folder of this user
     ipc:///path/to/socket             a socket at that path
     memory://name                     inside one process, for tests
+    ws://127.0.0.1:8766/session#6c1b…   no stream, but a remote session
 
 The token stays in the fragment, which is never part of a request.
 
@@ -33,12 +37,28 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from napari_streaming.errors import URLError
 
-__all__ = ["DEFAULT_URL", "SCHEMES", "StreamURL", "parse_url"]
+__all__ = [
+    "DEFAULT_URL",
+    "SCHEMES",
+    "StreamURL",
+    "is_session_url",
+    "parse_session_url",
+    "parse_url",
+]
 
-SCHEMES = ("tcp", "ipc", "memory", "openhcs+tcp", "openhcs+ipc")
+SCHEMES = ("tcp", "ws", "wss", "ipc", "memory", "openhcs+tcp", "openhcs+ipc")
 DEFAULT_URL = "tcp://127.0.0.1:5555?listen"
-_FLAGS = ("listen", "curve")
-_FLAGS_OF_DIALECTS = ("listen", "insecure", "pickle")
+_WITH_PORT = ("tcp", "ws", "wss")
+_SESSION = re.compile(r"(\s*wss?://[^/?#]*)/(session)/?(?=[?#]|\s*\Z)")
+_OPTIONS = {
+    "listen": SCHEMES,
+    "curve": ("tcp",),
+    "insecure": ("ws", "wss", "openhcs+tcp", "openhcs+ipc"),
+    "pickle": ("openhcs+tcp", "openhcs+ipc"),
+    "cert": ("wss",),
+    "key": ("wss",),
+}
+_VALUES = ("cert", "key")
 _CONTROL_PORT_AFTER = 1000
 
 
@@ -48,21 +68,29 @@ class StreamURL:
 
     Parameters
     ----------
-    scheme : {"tcp", "ipc", "memory", "openhcs+tcp", "openhcs+ipc"}
+    scheme : str
+        One of `SCHEMES`.
     host : str
-        Host name or address; empty unless ``tcp``.
+        Host name or address; empty for ``ipc`` and ``memory``.
     port : int
-        0 unless ``tcp``, or of a dialect; with `listen`, 0 means "any free port".
+        0 for ``ipc`` and ``memory`` of our own; with `listen`, 0 means "any free port".
     path : str
-        Socket path (``ipc``) or name (``ipc``, ``memory``).
+        Socket path (``ipc``) or name (``ipc``, ``memory``); of a remote session, "session".
     listen : bool
         Bind there instead of connecting.
     curve : bool
-        Encrypt although the host looks like this machine (a tunnel).
+        Encrypt with CURVE although the host looks like this machine (``tcp``: a tunnel).
     insecure : bool
-        Of a dialect: listen to other machines, although anybody there may speak.
+        Leave this machine without TLS (``ws``), connect without a look at the listener's
+        certificate (``wss``), or listen to other machines although anybody there may speak (a
+        dialect).
     pickle : bool
         Of a dialect: read pickled arrays, without running them.
+    cert : str
+        File with the listener's certificate (``wss``): shown by who listens, trusted by who
+        connects, besides those that the system trusts.
+    key : str
+        File with the certificate's private key, if it is not in the same file.
     token : str
         Shared secret, empty when it is to be found in the runtime folder.
     """
@@ -75,6 +103,8 @@ class StreamURL:
     curve: bool = False
     insecure: bool = False
     pickle: bool = False
+    cert: str = ""
+    key: str = ""
     token: str = field(default="", repr=False)
 
     @property
@@ -84,21 +114,21 @@ class StreamURL:
 
     @property
     def carrier(self) -> str:
-        """What carries it: "tcp", "ipc" or "memory"."""
+        """What carries it: the scheme without the dialect."""
         return self.scheme.rpartition("+")[2]
 
     @property
     def address(self) -> str:
         """The URL without flags and token: what both sides agree on."""
-        if self.carrier == "tcp":
+        if self.carrier in _WITH_PORT:
             host = f"[{self.host}]" if ":" in self.host else self.host
-            return f"{self.scheme}://{host}:{self.port}"
+            return f"{self.scheme}://{host}:{self.port}" + (f"/{self.path}" if self.path else "")
         return f"{self.scheme}://{quote(self.path)}"
 
     @property
     def is_local(self) -> bool:
         """Whether the address can only be reached from this machine."""
-        if self.carrier != "tcp" or self.host == "localhost":
+        if self.carrier not in _WITH_PORT or self.host == "localhost":
             return True
         try:
             return ip_address(self.host).is_loopback
@@ -108,6 +138,11 @@ class StreamURL:
     @property
     def encrypted(self) -> bool:
         """Whether the connection must be encrypted."""
+        return self.scheme == "wss" or (self.scheme == "tcp" and self.needs_token)
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether no connection can be tried without the token."""
         return not self.dialect and (self.curve or not self.is_local)
 
     def with_token(self, token: str) -> StreamURL:
@@ -132,11 +167,12 @@ class StreamURL:
     def shareable(self) -> str:
         """Return what another person pastes to connect, token included."""
         everywhere = self.host in ("0.0.0.0", "::")  # noqa: S104
-        return str(replace(self, listen=False, host=node() if everywhere else self.host))
+        host = node() if everywhere else self.host
+        return str(replace(self, listen=False, host=host, cert="", key=""))
 
     def __str__(self) -> str:
-        known = _FLAGS_OF_DIALECTS if self.dialect else _FLAGS
-        flags = [flag for flag in known if getattr(self, flag)]
+        given = {name: value for name in _OPTIONS if (value := getattr(self, name))}
+        flags = [f"{k}={quote(v)}" if isinstance(v, str) else k for k, v in given.items()]
         query = "?" + "&".join(flags) if flags else ""
         return f"{self.address}{query}" + (f"#{quote(self.token)}" if self.token else "")
 
@@ -175,36 +211,83 @@ def parse_url(text: str, *, listen: bool | None = None) -> StreamURL:
         port = parts.port
     except ValueError as error:
         raise URLError(f"{shown!r}: {error}; write it like {DEFAULT_URL}") from None
-    flags = {
-        f"{key}={value}" if value else key
-        for key, value in parse_qsl(parts.query, keep_blank_values=True)
-    }
-    known_flags = _FLAGS_OF_DIALECTS if "+" in scheme else _FLAGS
-    if unknown := flags.difference(known_flags):
-        there_are = " and ".join(f"?{flag}" for flag in known_flags)
-        raise URLError(f"{shown!r}: unknown option {sorted(unknown)[0]!r}; there are {there_are}")
-    common: dict[str, Any] = {flag: flag in flags for flag in known_flags}
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    for key, value in options.items():
+        _check_option(shown, scheme, key, value)
+    common: dict[str, Any] = {name: name in options for name in _OPTIONS if name not in _VALUES}
+    common |= {name: options.get(name, "") for name in _VALUES}
     common["listen"] = common["listen"] if listen is None else listen
     common["token"] = unquote(parts.fragment)
     path = unquote(parts.netloc + parts.path)
-    if scheme.endswith("tcp"):
+    carrier = scheme.rpartition("+")[2]
+    if carrier in _WITH_PORT:
         if not parts.hostname or port is None:
             needed = f"{scheme}://127.0.0.1:5555?listen"
             raise URLError(f"{shown!r}: host and port are needed, like {needed}")
+        if is_session_url(text):
+            raise URLError(f"{shown!r}: this is a remote session and no stream; open it in napari")
         if parts.path.strip("/"):
-            raise URLError(f"{shown!r}: a tcp URL has no path ({parts.path!r})")
+            raise URLError(f"{shown!r}: a {scheme} URL has no path ({parts.path!r})")
         if port == 0 and not common["listen"]:
             raise URLError(f"{shown!r}: port 0 only makes sense with ?listen")
         url = StreamURL(scheme, host=parts.hostname, port=port, **common)
     elif not path:
         raise URLError(f"{shown!r}: a name is needed, like {scheme}://session")
-    elif common.get("curve"):
-        raise URLError(f"{shown!r}: ?curve is for tcp; {scheme} never leaves this machine")
-    elif scheme.endswith("ipc") and "/" in path and not path.startswith("/"):
+    elif carrier == "ipc" and "/" in path and not path.startswith("/"):
         raise URLError(f"{shown!r}: write {scheme}://name or {scheme}:///absolute/path")
     else:
         url = StreamURL(scheme, path=path, **common)
     return _checked_openhcs(url, shown) if url.dialect else url
+
+
+def is_session_url(text: str) -> bool:
+    """Return whether this is, or means to be, the URL of a remote session."""
+    return _SESSION.match(text) is not None
+
+
+def parse_session_url(text: str, *, listen: bool = False) -> StreamURL:
+    """Parse the URL of a remote session, like ``ws://127.0.0.1:8766/session#6c1b…``.
+
+    Parameters
+    ----------
+    text : str
+        Who listens may leave out the path and the token.
+    listen : bool
+        Whether to listen there.
+
+    Returns
+    -------
+    StreamURL
+        Its `path` is "session".
+
+    Raises
+    ------
+    URLError
+        With the offending value and what to write instead.
+    """
+    shown = text.strip().partition("#")[0]
+    example = "ws://127.0.0.1:8766/session#TOKEN"
+    match = _SESSION.match(text)
+    if match is None and not (listen and text.strip().startswith(("ws://", "wss://"))):
+        raise URLError(f"{shown!r}: a remote session is written like {example}")
+    url = parse_url(match[1] + text[match.end() :] if match else text, listen=listen)
+    if not (url.token or listen):
+        raise URLError(
+            f"{shown!r}: the token is missing; paste all that the server says: {example}"
+        )
+    return replace(url, path="session")
+
+
+def _check_option(shown: str, scheme: str, key: str, value: str) -> None:
+    """Raise URLError for an option that does not exist, or not there."""
+    schemes = _OPTIONS.get(key, ())
+    if not schemes or bool(value) != (key in _VALUES):
+        written = f"{key}={value}" if value else key
+        known = [f"?{k}=…" if k in _VALUES else f"?{k}" for k, s in _OPTIONS.items() if scheme in s]
+        raise URLError(f"{shown!r}: unknown option {written!r}; there are {' and '.join(known)}")
+    if scheme not in schemes:
+        hint = "; write wss:// to encrypt a WebSocket" if (key, scheme) == ("curve", "ws") else ""
+        raise URLError(f"{shown!r}: ?{key} is for {' and '.join(schemes)}{hint}")
 
 
 def _checked_openhcs(url: StreamURL, shown: str) -> StreamURL:

@@ -59,11 +59,11 @@ def viewer(request):
 def test_help_lists_the_commands():
     result = run("--help")
     assert result.exit_code == 0
-    for command in ("view", "publish", "demo", "bench"):
+    for command in ("view", "viewers", "publish", "watch", "demo", "bench"):
         assert command in result.stdout
 
 
-@pytest.mark.parametrize("command", ["view", "publish", "demo", "bench"])
+@pytest.mark.parametrize("command", ["view", "viewers", "publish", "watch", "demo", "bench"])
 def test_every_command_has_help(command):
     result = run(command, "--help")
     assert result.exit_code == 0

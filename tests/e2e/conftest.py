@@ -5,9 +5,12 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from qtpy.QtWidgets import QApplication
+
+from napari_streaming.widgets import receiver_dock
 
 WAIT_S = 30
 
@@ -42,6 +45,14 @@ def until(qtbot) -> Callable[[Callable[[], object]], None]:
             time.sleep(0.005)
 
     return wait
+
+
+@pytest.fixture(autouse=True)
+def warmed_up(monkeypatch) -> list[Any]:
+    """Return the viewers that docks would warm up: it takes as long as most of these tests."""
+    viewers: list[Any] = []
+    monkeypatch.setattr(receiver_dock, "warm_up", viewers.append)
+    return viewers
 
 
 @pytest.fixture

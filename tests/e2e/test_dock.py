@@ -109,8 +109,9 @@ def test_a_wrong_token_is_said_on_both_sides(dock, until):
         until(lambda: "refused" in texts(dock))
 
 
-def test_opening_a_url_opens_the_dock(viewer, until):
-    with ns.Publisher("tcp://127.0.0.1:0?listen") as pub:
+@pytest.mark.parametrize("scheme", ["tcp", "ws"])
+def test_opening_a_url_opens_the_dock(viewer, until, scheme):
+    with ns.Publisher(f"{scheme}://127.0.0.1:0?listen") as pub:
         pub.image("a", np.ones((8, 8)))
         assert viewer.open(pub.urls[0], plugin="napari-streaming") == []
         until(lambda: "a" in viewer.layers)

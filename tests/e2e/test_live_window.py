@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import napari_streaming as ns
+from napari_streaming.napari_plugin.session import warm_up
 
 pytestmark = pytest.mark.napari
 
@@ -199,3 +200,18 @@ def test_words_that_are_taken_away_do_not_crash_the_window(viewer, dock, until):
             until(lambda: not viewer.canvas.overlays.text.visible)
             viewer.screenshot(canvas_only=True, flash=False)
     viewer.canvas.overlays.text.visible = False
+
+
+def test_a_window_that_is_warmed_up_looks_as_before(viewer, dock, warmed_up, until):
+    until(lambda: warmed_up)
+    overlay = viewer.canvas.overlays.text
+    warm_up(viewer)
+    assert len(viewer.layers) == 0 and viewer.dims.ndim == 2
+    assert not overlay.visible and not overlay.text.strip()
+    with ns.Publisher(listening_url(dock)) as pub:
+        pub.image("a", np.full((8, 8), 200, np.uint8), at={"t": 0})
+        until(lambda: received(dock, "a") == 1)
+    warm_up(viewer)
+    assert [layer.name for layer in viewer.layers] == ["a"], "it is warm"
+    assert overlay.visible and overlay.text == "T 0"
+    assert viewer.screenshot(canvas_only=True, flash=False)[..., :3].max() > 100

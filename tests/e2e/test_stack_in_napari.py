@@ -124,6 +124,7 @@ def test_planes_and_volumes_share_the_slider_of_time(viewer, dock, pub, until):
     until(lambda: plane.ndim == volume.ndim == points.ndim == 4)
     assert viewer.dims.axis_labels == ("t", "z", "y", "x")
     assert tuple(plane.scale) == tuple(volume.scale) == (1, 2, 0.5, 0.5)
+    assert plane.units == volume.units == points.units, "else napari shows none, and warns"
     for t in range(3):
         for z in (0, 4):
             viewer.dims.current_step = (t, z, *viewer.dims.current_step[2:])

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 import napari_streaming as ns
-from napari_streaming.transport.runtime import find_listing
+from napari_streaming.errors import ViewerError
+from napari_streaming.transport.runtime import find_listing, runtime_folder
 from napari_streaming.uri import parse_url
 
 pytestmark = pytest.mark.napari
@@ -59,3 +60,37 @@ def test_spawned_reused_killed_and_spawned_again(url):
             assert third.flush(60), third.stats()
             assert pub.flush(60), pub.stats()
     assert psutil.pid_exists(viewer_pid(url)), "the viewer outlives its publishers"
+
+
+def test_a_window_is_found_again_stopped_and_outlives_its_starter(url, run):
+    script = """
+        import sys
+        import napari_streaming as ns
+        viewer = ns.Viewer(sys.argv[1]).start()
+        print(viewer.pid, viewer.is_ours, viewer.started_in > 0, flush=True)
+    """
+    for ours in (True, False):
+        output, _ = run(script, url).communicate(timeout=90)
+        assert output.split()[-3:] == [str(viewer_pid(url)), str(ours), "True"]
+    found = ns.Viewer(url).start()
+    assert not found.is_ours and not found.stop() and found.is_running
+
+    os.kill(found.pid, signal.SIGKILL)
+    while found.is_running:
+        time.sleep(0.01)
+    mine = ns.Viewer(url, persistent=False).start()
+    with ns.Publisher(url) as pub:
+        pub.image("a", np.ones((64, 64), np.uint8))
+        assert pub.flush(60), pub.stats()
+    pid = mine.pid
+    assert mine.is_ours and mine.stop(timeout=60)
+    assert not psutil.pid_exists(pid)
+    assert not list(runtime_folder().glob("*.json")), "napari was closed, not killed"
+
+
+def test_a_window_without_a_screen_says_why_it_ended(url, monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("QT_QPA_PLATFORM", "xcb")
+    with pytest.raises(ViewerError, match="could not connect to display"):
+        ns.Viewer(url).start()

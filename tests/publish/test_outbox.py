@@ -192,6 +192,41 @@ def test_messages_overtake_what_waits_for_credit(desk):
     assert link.sent(Metric) == [Metric("loss", [1, 2], [2, 3], [3, 4])]
 
 
+def test_a_sink_is_woken_for_the_first_value_that_waits(desk):
+    link = Link()
+    desk.open(link)
+    for _ in range(2):
+        assert desk.outbox.put_metric("loss", 1, 2, 3)
+        assert not desk.outbox.put_metric("loss", 2, 3, 4)
+        assert not desk.outbox.put_metric("other", 1, 2, 3)
+        desk.outbox.send(link, BIG)
+    desk.outbox.close()
+    assert not desk.outbox.put_metric("loss", 3, 4, 5)
+
+
+def test_no_value_waits_for_a_sink_that_nobody_wakes(desk):
+    """The sink here does nothing unless it is woken, as that of a channel now and then does."""
+    link, wake, count = Link(), threading.Semaphore(0), 2000
+    desk.open(link)
+
+    def produce():
+        for number in range(count):
+            if desk.outbox.put_metric("loss", number, number, number):
+                wake.release()
+
+    producers = [threading.Thread(target=produce) for _ in range(3)]
+    for producer in producers:
+        producer.start()
+    came = 0
+    while came < 3 * count:
+        assert wake.acquire(timeout=10), f"{came} came"
+        desk.outbox.send(link, BIG)
+        desk.outbox.received(Ack(0, len(link.got)))
+        came = sum(len(metric.values) for metric in link.sent(Metric))
+    for producer in producers:
+        producer.join()
+
+
 def test_the_last_message_comes_after_everything(desk):
     link = Link()
     desk.open(link)

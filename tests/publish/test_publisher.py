@@ -602,6 +602,16 @@ def test_a_connection_that_breaks_costs_a_receiver_nothing(receiver, publisher, 
     assert list(rec.layers.metrics["m"].values) == list(range(300))
 
 
+def test_every_viewer_gets_every_value(receiver, publisher, until):
+    urls = [f"memory://{name}" for name in "abc"]
+    receivers = [receiver(url + "?listen") for url in urls]
+    pub = publisher(*urls)
+    for number in range(100):
+        pub.metric("m", number, number)
+    assert pub.flush(15)
+    assert [list(rec.layers.metrics["m"].values) for rec in receivers] == [list(range(100))] * 3
+
+
 # ---- reliable streams ------------------------------------------------------------------
 
 

@@ -330,6 +330,34 @@ def test_what_was_said_and_comes_again_after_a_reconnect_is_shown_once(receiver,
     assert lines == ["careful", "careful"]
 
 
+def test_what_the_old_link_says_late_is_shown_once(receiver, party, until):
+    """A connection that broke may deliver what it held after the new one did the same."""
+    rec = receiver()
+    old, new = (party("memory://test", "publish", run="the same") for _ in range(2))
+    until(lambda: len(rec.sources[0].publishers) == 2)
+    said = [Metric("m", [1.0], [2.0], [3.0]), Status("info", "careful", 5.0)]
+    for count, pub in enumerate([new, old, new], start=1):
+        for message in said:
+            pub.say(message)
+        settle(pub, until, 0, 2 * (1 + (count == 3)))
+    assert list(rec.layers.metrics["m"].values) == [2]
+    assert [line.text for line in rec.layers.log] == ["careful"]
+
+
+def test_what_was_said_two_links_ago_is_shown_once(receiver, party, until):
+    """A connection may break again before anything was said."""
+    rec = receiver()
+    for said in ([Metric("m", [1.0], [2.0], [3.0])], [], [Metric("m", [1.0], [2.0], [3.0])]):
+        pub = party("memory://test", "publish", run="the same")
+        until(lambda pub=pub: pub.links)
+        for message in said:
+            pub.say(message)
+            settle(pub, until, 0, 1)
+        pub.close()
+        until(lambda: not rec.sources[0].publishers)
+    assert list(rec.layers.metrics["m"].values) == [2]
+
+
 # ---- history ---------------------------------------------------------------------------
 
 

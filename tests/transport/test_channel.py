@@ -25,7 +25,8 @@ from napari_streaming.wire.messages import (
     Welcome,
 )
 
-URLS = ["tcp://127.0.0.1:0", "tcp://127.0.0.1:0?curve", "ipc://a", "memory://a"]
+URLS = ["tcp://127.0.0.1:0", "tcp://127.0.0.1:0?curve", "ws://127.0.0.1:0", "ipc://a", "memory://a"]
+WITH_PORT = ["tcp://127.0.0.1:0", "ws://127.0.0.1:0"]
 
 
 def listening(url):
@@ -95,7 +96,7 @@ def test_a_memory_stream_needs_no_token(party, until):
     until(lambda: one.links and other.links)
 
 
-@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "ipc://a", "memory://a"])
+@pytest.mark.parametrize("url", [*WITH_PORT, "ipc://a", "memory://a"])
 def test_the_wrong_token_opens_nothing(party, until, url):
     server = party(listening(url) + "#right", "view")
     client = party(server.url + "#wrong", "publish")
@@ -106,16 +107,18 @@ def test_the_wrong_token_opens_nothing(party, until, url):
     assert len(server.refusals) <= len(client.refusals) + 1
 
 
-def test_a_refused_side_tries_again_but_not_wildly(party, until):
-    server = party("tcp://127.0.0.1:0?listen", "view")
+@pytest.mark.parametrize("url", WITH_PORT)
+def test_a_refused_side_tries_again_but_not_wildly(party, until, url):
+    server = party(listening(url), "view")
     client = party(server.url + "#wrong", "publish")
     until(lambda: len(client.refusals) >= 3)
     time.sleep(0.5)
     assert len(client.refusals) < 8
 
 
-def test_two_of_the_same_role_are_refused(party, until):
-    server = party("tcp://127.0.0.1:0?listen", "publish")
+@pytest.mark.parametrize("url", WITH_PORT)
+def test_two_of_the_same_role_are_refused(party, until, url):
+    server = party(listening(url), "publish")
     client = party(server.url, "publish")
     until(lambda: client.refusals)
     assert "a publisher needs a viewer" in client.refusals[0]
@@ -130,9 +133,9 @@ def test_it_connects_before_anybody_listens(party, until):
 def test_who_connects_between_bind_and_listing_is_not_refused(party, until, monkeypatch):
     announce = runtime.announce
 
-    def late(url):
+    def late(*what):
         time.sleep(0.3)
-        return announce(url)
+        return announce(*what)
 
     client = party("ipc://late", "publish")
     monkeypatch.setattr(runtime, "announce", late)
@@ -186,11 +189,12 @@ def test_junk_is_rejected_and_nobody_else_is_disturbed(party, until, raw, frames
     assert not server.lost_because
 
 
+@pytest.mark.parametrize("url", WITH_PORT)
 @pytest.mark.parametrize(
     "data", [b"GET / HTTP/1.1\r\n\r\n", bytes(4096), b"\xff" * 10 + b"\x7f" + bytes(100), b""]
 )
-def test_somebody_who_speaks_no_zeromq_disturbs_nobody(party, until, data):
-    server = party("tcp://127.0.0.1:0?listen", "view")
+def test_somebody_who_speaks_another_language_disturbs_nobody(party, until, data, url):
+    server = party(listening(url), "view")
     with socket.create_connection(("127.0.0.1", server.channel.url.port)) as other:
         other.sendall(data)
         client = party(server.url, "publish")
@@ -216,8 +220,9 @@ def test_junk_on_an_open_session_closes_it_alone(party, until, raw):
     assert not server.messages(Item)
 
 
-def test_what_a_role_may_not_say_closes_the_session_and_it_opens_again(party, until):
-    server = party("tcp://127.0.0.1:0?listen", "view")
+@pytest.mark.parametrize("url", WITH_PORT)
+def test_what_a_role_may_not_say_closes_the_session_and_it_opens_again(party, until, url):
+    server = party(listening(url), "view")
     client = party(server.url, "publish")
     until(lambda: client.links)
     client.say(Ack(1, 1))
@@ -244,7 +249,7 @@ def test_thousands_of_strangers_are_forgotten(party, until):
 # ---- addresses -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "ipc://a"])
+@pytest.mark.parametrize("url", [*WITH_PORT, "ipc://a"])
 def test_a_second_listener_is_told_what_to_do(party, url):
     first = party(listening(url), "publish")
     with pytest.raises(AddressInUseError, match=r"process \d+.*use another port or name"):
@@ -322,11 +327,12 @@ def test_who_cannot_encrypt_tries_again_but_not_wildly(party, monkeypatch):
     assert len(tries) <= 6
 
 
-def test_a_port_that_hangs_up_is_not_called_wildly(party):
+@pytest.mark.parametrize("scheme", ["tcp", "ws"])
+def test_a_port_that_hangs_up_is_not_called_wildly(party, scheme):
     accepted = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.1)
-        party(f"tcp://127.0.0.1:{server.getsockname()[1]}", "publish")
+        party(f"{scheme}://127.0.0.1:{server.getsockname()[1]}", "publish")
         deadline = time.monotonic() + 1.5
         while time.monotonic() < deadline:
             try:
@@ -355,34 +361,38 @@ def test_a_listener_that_restarts_with_another_token_is_found_again(party, until
     assert not second.refusals
 
 
-def test_a_connecting_side_that_dies_is_noticed_without_a_word(party, until):
-    server = party("ipc://a?listen", "view")
-    client = party("ipc://a", "publish")
+@pytest.mark.parametrize("url", [*WITH_PORT, "ipc://a"])
+def test_a_connecting_side_that_dies_is_noticed_without_a_word(party, until, url):
+    server = party(listening(url), "view")
+    client = party(server.url, "publish")
     until(lambda: server.links)
     client.close()
     until(lambda: server.lost_because, timeout=5)
 
 
-def test_what_a_peer_said_before_it_died_is_heard(party, until):
+@pytest.mark.parametrize("url", [*WITH_PORT, "ipc://a"])
+def test_what_a_peer_said_before_it_died_is_heard(party, until, url):
     """Also where an answer shows that it died before all of it was read."""
-    server = party("ipc://a?listen", "view", ack=True)
-    client = party("ipc://a", "publish")
-    until(lambda: server.links)
+    server = party(listening(url), "view", ack=True)
+    client = party(server.url, "publish")
+    until(lambda: server.links and client.links)
     hold = threading.Event()
     server.on_received = lambda link, message: hold.wait(10)
     (link,) = client.links
-    client.do(lambda: [link.send(Status("info", str(n), 1.0)) for n in range(500)])
-    until(lambda: server.got)
-    time.sleep(0.1)
+    # What is long is tracked: once it is on its way, all before it is.
+    words = [*map(str, range(500)), "x" * 65536]
+    deliveries = client.do(lambda: [link.send(Status("info", word, 1.0)) for word in words])
+    until(lambda: server.got and deliveries[-1].done)
     client.close()
     hold.set()
     until(lambda: server.lost_because)
-    assert [status.text for status in server.messages(Status)] == [str(n) for n in range(500)]
+    assert [status.text for status in server.messages(Status)] == words
     assert not server.refusals
 
 
-def test_a_link_that_the_handler_refuses_is_told_why(party, until):
-    server = party("tcp://127.0.0.1:0?listen", "view")
+@pytest.mark.parametrize("url", WITH_PORT)
+def test_a_link_that_the_handler_refuses_is_told_why(party, until, url):
+    server = party(listening(url), "view")
 
     def refuse(link, message):
         raise StateError("not like this")
@@ -413,7 +423,7 @@ def test_a_broken_handler_says_so_instead_of_looking_alive(party, until):
 # ---- closing ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "memory://a"])
+@pytest.mark.parametrize("url", [*WITH_PORT, "memory://a"])
 def test_it_closes_while_the_other_side_floods(party, until, url):
     server = party(listening(url), "view", ack=False)
     client = party(server.url, "publish")

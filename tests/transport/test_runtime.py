@@ -18,6 +18,10 @@ def connecting(text="tcp://127.0.0.1:5555"):
     return parse_url(text)
 
 
+def announce(url=HERE):
+    return runtime.announce(url, "view", "napari-streaming/1.2.3")
+
+
 def files(folder):
     return list((Path(folder) / "napari-streaming").iterdir())
 
@@ -34,7 +38,7 @@ def forge(folder, **changes):
 
 
 def test_a_listener_is_found_with_its_token_until_it_withdraws(private_runtime):
-    runtime.announce(HERE)
+    announce()
     found = runtime.find_listing(connecting())
     assert (found.url, found.pid) == (str(HERE), os.getpid())
     runtime.withdraw(HERE)
@@ -45,7 +49,7 @@ def test_a_listener_is_found_with_its_token_until_it_withdraws(private_runtime):
 def test_nobody_else_may_read_it(private_runtime):
     before = os.umask(0)
     try:
-        runtime.announce(HERE)
+        announce()
     finally:
         os.umask(before)
     assert mode(runtime.runtime_folder()) == 0o700
@@ -77,7 +81,7 @@ def test_a_process_that_died_is_no_listener(private_runtime, remote):
     other = remote()
     other("from napari_streaming.transport import runtime")
     other("from napari_streaming.uri import parse_url")
-    other(f"runtime.announce(parse_url({str(HERE)!r})).pid")
+    other(f"runtime.announce(parse_url({str(HERE)!r}), 'view', 'x').pid")
     assert runtime.find_listing(connecting()).pid == other.pid
     other.kill()
     assert runtime.find_listing(connecting()) is None
@@ -85,7 +89,7 @@ def test_a_process_that_died_is_no_listener(private_runtime, remote):
 
 
 def test_a_process_id_that_was_given_to_another_process_is_no_listener(private_runtime):
-    runtime.announce(HERE)
+    announce()
     started = runtime.process_started(os.getpid())
     forge(private_runtime, started=started - 1000)
     assert runtime.find_listing(connecting()) is None
@@ -95,14 +99,14 @@ def test_a_process_id_that_was_given_to_another_process_is_no_listener(private_r
 
 @pytest.mark.parametrize("pid", [-1, 0, 2**31, 2**80, "x"])
 def test_nonsense_in_a_listing_is_no_listener(private_runtime, pid):
-    runtime.announce(HERE)
+    announce()
     forge(private_runtime, pid=pid)
     assert runtime.find_listing(connecting()) is None
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b"[]", b'{"url": "http://x"}'])
 def test_a_broken_listing_is_no_listener(private_runtime, text):
-    runtime.announce(HERE)
+    announce()
     (path,) = files(private_runtime)
     path.write_bytes(text)
     assert runtime.find_listing(connecting()) is None
@@ -110,7 +114,7 @@ def test_a_broken_listing_is_no_listener(private_runtime, text):
 
 
 def test_a_url_that_is_none_is_no_listener(private_runtime):
-    runtime.announce(HERE)
+    announce()
     forge(private_runtime, url="http://127.0.0.1:5555")
     assert runtime.find_listing(connecting()) is None
 
@@ -132,18 +136,25 @@ def test_a_url_that_is_none_is_no_listener(private_runtime):
     ],
 )
 def test_a_token_is_only_for_the_listener_it_belongs_to(private_runtime, listening, asked, found):
-    runtime.announce(parse_url(listening + "?listen#secret"))
+    announce(parse_url(listening + "?listen#secret"))
     assert (runtime.find_listing(connecting(asked)) is not None) == found
 
 
 def test_a_second_listener_is_told_who_is_the_first(private_runtime):
-    runtime.announce(HERE)
+    announce()
     with pytest.raises(AddressInUseError, match=rf"process {os.getpid()}.*another port"):
         runtime.refuse_if_taken(HERE)
 
 
-def test_only_the_process_that_listens_withdraws(private_runtime):
+@pytest.mark.parametrize("scheme", ["ws", "tcp"])
+def test_a_port_is_taken_whatever_is_spoken_there(private_runtime, scheme):
     runtime.announce(HERE)
+    with pytest.raises(AddressInUseError, match=rf"process {os.getpid()}.*another port"):
+        runtime.refuse_if_taken(parse_url(f"{scheme}://127.0.0.1:5555?listen"))
+
+
+def test_only_the_process_that_listens_withdraws(private_runtime):
+    announce()
     forge(private_runtime, pid=1)
     runtime.withdraw(HERE)
     assert len(files(private_runtime)) == 1
@@ -158,7 +169,7 @@ def test_a_folder_that_cannot_be_written_to_is_an_error_of_ours(private_runtime,
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", full)
         with pytest.raises(TransportError, match="No space"):
-            runtime.announce(HERE)
+            announce()
 
 
 def test_host_identity_and_tokens():

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from napari_streaming import errors
-from napari_streaming.wire import codec, messages, session
+from napari_streaming.transport import ws_connection
+from napari_streaming.wire import codec, envelope, messages, session
 from napari_streaming.wire.codec import pack, unpack
 from napari_streaming.wire.messages import Array, Block, Message, OutlineStep, Peer
 
@@ -63,6 +64,22 @@ def test_the_buffer_of_the_example_holds_its_pixels():
     message, (buffer,) = unpack([octets("item"), octets("item-buffer")])
     pixels = codec.as_array(message.arrays[0], buffer)
     assert pixels.tolist() == [[0, 1, 2], [256, 4096, 65535]]
+
+
+def test_the_envelope_of_the_example_holds_both_frames():
+    frames = [octets("item"), octets("item-buffer")]
+    sent = b"".join(envelope.seal(frames))
+    assert sent == octets("envelope") + frames[0] + bytes(2) + frames[1] + bytes(4)
+
+
+def test_the_bounds_over_websocket_are_those_in_use():
+    text = section("Over WebSocket")
+    assert f"the number of frames: 1 to {envelope.MAX_FRAMES} |" in text
+    assert f"a message has at most {ws_connection.MAX_FIRST} bytes" in text
+    assert f"none after {ws_connection._ADMISSION:.0f} seconds" in text
+    assert f"nothing for {ws_connection._SILENCE:.0f} seconds" in text
+    (arrays,) = [row for row in rows("Item", "Field") if row[0] == "`arrays`"]
+    assert arrays[1] == f"1 to {envelope.MAX_FRAMES - 1} × Array"
 
 
 def test_the_block_of_the_example_takes_the_place_of_nil():

@@ -72,6 +72,14 @@ def _view(
     view(url)
 
 
+@app.command("viewers")
+def _viewers() -> None:
+    """List the viewers that listen on this machine."""
+    from napari_streaming.cli.viewers import viewers
+
+    viewers()
+
+
 @app.command("publish")
 def _publish(
     files: Annotated[
@@ -93,6 +101,60 @@ def _publish(
     from napari_streaming.cli.publish import publish
 
     publish(files, to, name, interval, timeout)
+
+
+@app.command("watch")
+def _watch(
+    folder: Annotated[
+        Path, typer.Argument(help="Where other programs write images.", metavar="DIR")
+    ],
+    to: Annotated[str, typer.Option(help="The viewer's URL.", metavar="URL")] = parse_url(
+        DEFAULT_URL
+    ).address,
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            help='Coordinates in the names: "{well}_s{site}_w{channel}.tif", "{well}/t{t:d}.tif". '
+            "Files that do not fit are left out.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="One layer for all files; by default they are named like the files."),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Which files are labels, like '*_cells.tif'; by default integer images whose "
+            "names end in mask, labels or seg.",
+            metavar="GLOB",
+        ),
+    ] = None,
+    existing: Annotated[
+        bool,
+        typer.Option("--existing/--new-only", help="Whether to stream what is there already."),
+    ] = True,
+    recursive: Annotated[
+        bool, typer.Option(help="Whether to watch the folders in the folder, too.")
+    ] = True,
+    settle: Annotated[
+        float, typer.Option(min=0.01, help="Seconds that a finished file stays as it is.")
+    ] = 0.5,
+    poll: Annotated[
+        bool,
+        typer.Option("--poll", help="Look again and again: for network filesystems."),
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait at the end for a viewer.")
+    ] = 10.0,
+) -> None:
+    """Stream the images that other programs write, as they are finished."""
+    from napari_streaming.cli.watch import watch
+
+    watch(
+        folder, to, pattern=pattern, name=name, labels=labels or (), existing=existing,
+        recursive=recursive, settle=settle, poll=poll, timeout=timeout,
+    )  # fmt: skip
 
 
 @app.command("demo")

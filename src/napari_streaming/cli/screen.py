@@ -5,20 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from napari_streaming.errors import StreamingError
+from napari_streaming.publish.viewer_launch import has_screen
 
 __all__ = ["has_screen", "virtual_screen"]
-
-
-def has_screen() -> bool:
-    """Whether a window can be opened."""
-    if sys.platform != "linux":
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napari_streaming.errors import StreamingError
+from napari_streaming.transport.starting import report_stage
 from napari_streaming.uri import parse_url
 
 __all__ = ["view"]
@@ -17,6 +18,7 @@ def view(url: str) -> None:
         The URL cannot be used, or napari is not installed.
     """
     parsed = parse_url(url)
+    report_stage(parsed, "program loaded")
     try:
         from napari_streaming.napari_plugin.window import open_window, run_window
 

@@ -45,7 +45,8 @@ def geometry(view: LayerView) -> dict[str, Any]:
     declare, stacked = view.declare, view.stack_axes
     said = {"axis_labels": view.axes, **position(view, Transform(declare.scale, declare.translate))}
     if declare.units and _known_units(declare.units):
-        lacking = _lacking(view)
+        # Also of points, which stand everywhere: napari wants the same units of all layers.
+        lacking = view.lacking
         outer = tuple((lacking[n].unit if n in lacking else "") or "pixel" for n in stacked)
         said["units"] = outer + tuple(declare.units[i] for i in _own(view))
     return said

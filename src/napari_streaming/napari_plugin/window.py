@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 from napari_streaming.napari_plugin.readers import PLUGIN, WIDGET
+from napari_streaming.transport.starting import report_stage
+from napari_streaming.uri import parse_url
 
 __all__ = ["open_window", "run_window"]
 
@@ -33,18 +36,25 @@ def open_window(url: str, *, title: str = "napari-streaming") -> tuple[Any, Any]
 
     from napari_streaming.errors import StreamingError
 
+    parsed = parse_url(url)
+    report_stage(parsed, "napari imported")
     viewer = napari.Viewer(title=title)
+    report_stage(parsed, "window shown")
     _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
     try:
         dock.open(url)
     except StreamingError:
         viewer.close()
         raise
+    report_stage(parsed, "listening")
     return viewer, dock
 
 
 def run_window() -> None:
-    """Run napari until its window is closed."""
+    """Run napari until its window is closed, or until the process is asked to end."""
     import napari
+    from qtpy.QtWidgets import QApplication
 
+    # napari wakes up Python for signals. Closed like this, no window asks its user.
+    signal.signal(signal.SIGTERM, lambda *_: QApplication.closeAllWindows())
     napari.run()

@@ -73,6 +73,10 @@ class ImageFile:
         Of y and x; empty if the file does not say.
     nbytes : int
         Bytes of one plane.
+    array : array
+        What the file holds, with its shape and its axes as they are: of a zarr its array.
+    array_axes : tuple of str
+        Names of the axes of `array`.
     """
 
     def __init__(self, path: Path, stored: _Stored, axes: Sequence[str] | None) -> None:
@@ -91,7 +95,8 @@ class ImageFile:
         self.nbytes = prod(sizes[name] for name in plane) * self.dtype.itemsize
         self.scale = _of_plane(stored.said.scale)
         self.units = _of_plane(stored.said.units)
-        self._names, self._plane = names, plane
+        self.array, self.array_axes = array, names
+        self._plane = plane
 
     def __len__(self) -> int:
         return prod(self.shape)
@@ -111,14 +116,37 @@ class ImageFile:
         DataError
             A plane cannot be read.
         """
-        kept = [name for name in self._names if name in self._plane]
-        order = [kept.index(name) for name in self._plane]
         for position in np.ndindex(*self.shape):
-            at = dict(zip(self.axes, position, strict=True))
-            key = tuple(at.get(name, slice(None)) for name in self._names)
-            with _readable(self._path):
-                plane = np.asarray(self._stored.array[key])
-            yield {name: self._label(name, i) for name, i in at.items()}, plane.transpose(order)
+            yield self.coordinates(position), self.read(*position)
+
+    def read(self, *position: int | slice) -> np.ndarray:
+        """Read one plane; of a zarr also several at once.
+
+        Parameters
+        ----------
+        *position : int or slice
+            Along each of `axes`.
+
+        Returns
+        -------
+        ndarray, shape (..., y, x) or (..., y, x, 3 or 4)
+            With a leading axis for each slice.
+
+        Raises
+        ------
+        DataError
+            It cannot be read.
+        """
+        at = dict(zip(self.axes, position, strict=True))
+        key = tuple(at.get(name, slice(None)) for name in self.array_axes)
+        kept = [name for name in self.array_axes if not isinstance(at.get(name), int)]
+        order = [kept.index(name) for name in (*self.axes, *self._plane) if name in kept]
+        with _readable(self._path):
+            return np.asarray(self.array[key]).transpose(order)
+
+    def coordinates(self, position: Sequence[int]) -> dict[str, int | str]:
+        """Return what the file calls the position of a plane along each of `axes`."""
+        return {name: self._label(name, i) for name, i in zip(self.axes, position, strict=True)}
 
     def _label(self, axis: str, index: int) -> int | str:
         labels = self._stored.said.labels.get(axis, ())
@@ -288,7 +316,8 @@ def _said_by_imagej(file: tifffile.TiffFile) -> _Said:
 def _open_zarr(path: Path) -> _Stored:
     import zarr
 
-    node = zarr.open(str(path), mode="r")
+    # What is consolidated may be older than the arrays: they can grow.
+    node = zarr.open(str(path), mode="r", use_consolidated=False)
     if isinstance(node, zarr.Group):
         return _open_ome_zarr(path, node)
     names = getattr(node.metadata, "dimension_names", None)

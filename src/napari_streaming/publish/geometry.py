@@ -77,10 +77,10 @@ def shapes_spec(
         needed = {"polygon": "at least 3", "path": "at least 2", "line": "2"}.get(name, "4, or 2")
         raise DataError(f"shape {number}, {name}: {counts[number]} vertices, use {needed}")
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    if len(bad := np.flatnonzero(~np.isfinite(vertices).all(axis=1))):
-        number = int(np.searchsorted(offsets, bad[0], side="right")) - 1
+    if (bad := _not_finite(vertices)) is not None:
+        number = int(np.searchsorted(offsets, bad, side="right")) - 1
         raise DataError(
-            f"shape {number} has a vertex at {vertices[bad[0]]}: leave out what is not finite"
+            f"shape {number} has a vertex at {vertices[bad]}: leave out what is not finite"
         )
     arrays = {"data": vertices, "offsets": offsets, "types": types}
     arrays |= _columns("shapes", features, len(types))
@@ -260,7 +260,8 @@ def _vertices(shapes: Sequence[ArrayLike] | np.ndarray, own: int) -> tuple[np.nd
             check_dtype("shapes", dtype)
         counts = np.array([len(part) for part in parts], np.int64)
         parts = parts or [np.empty((0, own))]
-    vertices = _as_float32(np.concatenate(parts))
+    with np.errstate(over="ignore"):  # what is too large is infinite, and refused as that
+        vertices = np.concatenate(parts, dtype=np.float32, casting="same_kind")
     if not 2 <= vertices.shape[1] <= 16:
         raise DataError(f"shapes of {vertices.shape[1]} coordinates: use 2 to 16 for a vertex")
     return vertices, counts
@@ -318,8 +319,13 @@ def _as_float32(array: np.ndarray) -> np.ndarray:
 
 
 def _check_finite(what: str, array: np.ndarray) -> None:
-    finite = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
-    if len(bad := np.flatnonzero(~finite)):
-        raise DataError(
-            f"{what}, row {bad[0]}: {array[bad[0]].tolist()}; leave out what is not finite"
-        )
+    if (bad := _not_finite(array)) is not None:
+        raise DataError(f"{what}, row {bad}: {array[bad].tolist()}; leave out what is not finite")
+
+
+def _not_finite(array: np.ndarray) -> int | None:
+    """Return the first row that is not finite, if there is one."""
+    finite = np.isfinite(array)
+    if finite.all():  # which is asked of all at once in a tenth of the time
+        return None
+    return int(finite.reshape(len(array), -1).all(axis=1).argmin())

@@ -62,13 +62,15 @@ class Notes:
         """Queue a message behind everything, items included: :meth:`say_last` brings it."""
         self._last = message
 
-    def put_metric(self, name: str, step: float, value: float, time: float) -> None:
-        """Queue a value; those of one name travel together."""
+    def put_metric(self, name: str, step: float, value: float, time: float) -> bool:
+        """Queue a value; those of one name travel together. Return whether none waited yet."""
+        is_first = not self._metrics
         columns = self._metrics.setdefault(name, ([], [], []))
         for column, number in zip(columns, (step, value, time), strict=True):
             column.append(number)
             if len(column) > MAX_QUEUED:
                 del column[: MAX_QUEUED // 2]
+        return is_first
 
     def rewind(self) -> None:
         """Queue again what was not acknowledged, except what opens a session."""

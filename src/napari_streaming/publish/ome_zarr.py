@@ -10,7 +10,7 @@ import msgspec
 
 from napari_streaming.errors import DataError
 
-__all__ = ["OmeImage", "distinct", "image_of"]
+__all__ = ["OmeImage", "distinct", "image_of", "is_plate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,12 @@ class _Ome(msgspec.Struct):
     multiscales: list[_Multiscale] = []
     omero: _Omero = msgspec.field(default_factory=_Omero)
     image_label: dict[str, Any] | None = msgspec.field(default=None, name="image-label")
+
+
+def is_plate(attributes: Mapping[str, Any]) -> bool:
+    """Whether a group's attributes say that it holds the wells of a plate."""
+    ome = attributes.get("ome", attributes)
+    return isinstance(ome, Mapping) and ome.get("plate") is not None
 
 
 def image_of(attributes: Mapping[str, Any]) -> OmeImage | None:

@@ -110,11 +110,14 @@ class Outbox:
             if not self._is_closed:
                 self._notes.put_last(message)
 
-    def put_metric(self, name: str, step: float, value: float, time: float) -> None:
-        """Queue a value; those of one name travel together."""
+    def put_metric(self, name: str, step: float, value: float, time: float) -> bool:
+        """Queue a value; return whether the sink must be woken for it.
+
+        It need not be where others wait already: who queued the first of them wakes it, and
+        it takes all of them at once.
+        """
         with self._gate, self._lock:
-            if not self._is_closed:
-                self._notes.put_metric(name, step, value, time)
+            return not self._is_closed and self._notes.put_metric(name, step, value, time)
 
     @property
     def queued_bytes(self) -> int:

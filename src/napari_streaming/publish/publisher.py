@@ -272,9 +272,10 @@ class Publisher(GeometryCalls, TeeCalls, ControlCalls):
         self._engine.check_open()
         now = time.time()
         name = clean_name(name)
-        for outbox in self._engine.outboxes():
-            outbox.put_metric(name, float(now if step is None else step), float(value), now)
-        self._engine.wake()
+        value, step = float(value), float(now if step is None else step)
+        wakes = [box.put_metric(name, step, value, now) for box in self._engine.outboxes()]
+        if any(wakes):
+            self._engine.wake()
 
     def status(self, level: StatusLevel, text: str) -> None:
         """Stream a line for the viewer's user.

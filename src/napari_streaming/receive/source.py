@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -74,28 +74,33 @@ class SourceStats:
 
 @dataclass(slots=True)
 class _Publisher:
-    """What a source knows of one link.
-
-    `said` marks the metrics and status lines that came last, `said_before` those of the
-    session before.
-    """
+    """What a source knows of one link."""
 
     opened: float = field(default_factory=time.time)
     receipts: Receipts = field(default_factory=Receipts)
     segments: dict[str, AttachedSegment] = field(default_factory=dict)
     streams: dict[int, tuple[Declare, StreamedLayer]] = field(default_factory=dict)
     ended: bool = False
-    said: deque[int] = field(default_factory=lambda: deque(maxlen=_SAID_KEPT))
-    said_before: set[int] = field(default_factory=set)
 
-    def repeats(self, message: Metric | Status) -> bool:
-        """Whether a message came in the session before: it was not acknowledged there."""
+
+class _Said:
+    """Which metrics and status lines came last of one run, and over which link.
+
+    A publisher that reconnects says again what was not acknowledged, and even then the old
+    link may still deliver it.
+    """
+
+    def __init__(self) -> None:
+        self._links: OrderedDict[int, Link] = OrderedDict()
+
+    def repeats(self, message: Metric | Status, link: Link) -> bool:
+        """Whether it was another link of the run that brought a message last; note this one."""
         mark = hash(pack(message))
-        self.said.append(mark)
-        if mark not in self.said_before:
-            return False
-        self.said_before.remove(mark)
-        return True
+        last = self._links.pop(mark, link)
+        self._links[mark] = link
+        if len(self._links) > _SAID_KEPT:
+            self._links.popitem(last=False)
+        return last is not link
 
 
 @dataclass(slots=True)
@@ -149,7 +154,7 @@ class Source:
         self._publishers: dict[Link, _Publisher] = {}
         # By run and stream: a publisher that reconnects sends again what it is unsure of.
         self._streams: dict[tuple[str, int], _Stream] = {}
-        self._said: dict[str, deque[int]] = {}  # by run, in its last session
+        self._said: defaultdict[str, _Said] = defaultdict(_Said)  # by run
         self._state = "listening" if url.listen else "waiting for a publisher"
         self._idle_state = self._state
         self._refused = 0
@@ -182,11 +187,7 @@ class Source:
     def opened(self, link: Link) -> None:
         """Note a new publisher, and say what is wanted of its past."""
         run = link.peer.run
-        before = set(self._said.pop(run, ()))
-        for other, publisher in self._publishers.items():
-            if other.peer.run == run:  # its connection is dead, and we have yet to notice
-                before.update(publisher.said)
-        self._publishers[link] = _Publisher(said_before=before)
+        self._publishers[link] = _Publisher()
         self._catalog.run_began(_whole(link))
         self._catalog.program_came(run, link.peer.program)
         link.send(Subscribe(self._history, self._have(run)))
@@ -195,7 +196,6 @@ class Source:
     def lost(self, link: Link, reason: str) -> None:
         """Note that a publisher is gone; what it sent stays."""
         publisher = self._publishers.pop(link)
-        self._said[link.peer.run] = publisher.said
         self._catalog.run_ended(_whole(link))
         if not any(other.peer.run == link.peer.run for other in self._publishers):
             self._catalog.program_left(link.peer.run)
@@ -242,10 +242,10 @@ class Source:
         elif isinstance(message, Segment):
             link.send(self._attach(publisher, message))
         elif isinstance(message, Metric):
-            if not publisher.repeats(message):
+            if not self._said[link.peer.run].repeats(message, link):
                 self._catalog.add_metric(message, _whole(link))
         elif isinstance(message, Status):
-            if not publisher.repeats(message):
+            if not self._said[link.peer.run].repeats(message, link):
                 self._catalog.add_status(message, _offset(link))
         elif isinstance(message, Outline):
             self._catalog.set_outline(message)

@@ -11,14 +11,24 @@ always received first.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from napari_streaming.uri import StreamURL
 from napari_streaming.wire.codec import Buffer
 
-__all__ = ["Connected", "Delivery", "Endpoint", "Event", "Lost", "Received"]
+__all__ = [
+    "Connected",
+    "Delivery",
+    "Endpoint",
+    "Event",
+    "HttpHandler",
+    "HttpResponse",
+    "Lost",
+    "Received",
+    "Refused",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,37 @@ class Lost:
     reason: str
 
 
-Event: TypeAlias = Connected | Received | Lost
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Somebody was turned away, here or there, before a session could start."""
+
+    reason: str
+
+
+Event: TypeAlias = Connected | Received | Lost | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """What a browser gets that asks for a page.
+
+    Parameters
+    ----------
+    status : int
+        For example 200.
+    body : bytes
+        The page.
+    headers : mapping of str to str
+        ``Content-Type`` and others; length and connection are seen to.
+    """
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+HttpHandler: TypeAlias = Callable[[str, Mapping[str, str]], HttpResponse | None]
+"""Called in the channel's thread with a path and the headers of a GET; None: no such page."""
 
 
 class Delivery(Protocol):
@@ -98,6 +138,17 @@ class Endpoint(ABC):
         Delivery or None
             None: not now, the transport is full, or the peer is gone and :class:`Lost`
             will follow.
+        """
+
+    @abstractmethod
+    def admit(self, peer: bytes) -> None:
+        """Take note that the peer's session is open: it may say more than a first message."""
+
+    @abstractmethod
+    def dismiss(self, peer: bytes) -> None:
+        """Close a peer's connection behind what was sent, where the transport can do that.
+
+        No :class:`Lost` follows.
         """
 
     @abstractmethod

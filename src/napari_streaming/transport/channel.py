@@ -17,10 +17,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from napari_streaming.errors import ProtocolError, TransportError
+from napari_streaming.errors import ProtocolError, TransportError, VersionError
 from napari_streaming.transport import runtime
-from napari_streaming.transport.base import Connected, Delivery, Event, Lost, Received
+from napari_streaming.transport.base import (
+    Connected,
+    Delivery,
+    Event,
+    HttpHandler,
+    Lost,
+    Received,
+    Refused,
+)
 from napari_streaming.transport.registry import create_endpoint
+from napari_streaming.transport.stranger import who_listens
 from napari_streaming.uri import StreamURL, parse_url
 from napari_streaming.wire.codec import Buffer, pack, unpack
 from napari_streaming.wire.messages import Message, Peer
@@ -103,6 +112,8 @@ class Channel:
         What this side says of itself.
     handler : Handler
         Called in the channel's thread.
+    http : HttpHandler, optional
+        Has pages for browsers, where a WebSocket URL listens.
 
     Raises
     ------
@@ -110,7 +121,9 @@ class Channel:
         The address cannot be used.
     """
 
-    def __init__(self, url: StreamURL, me: Peer, handler: Handler) -> None:
+    def __init__(
+        self, url: StreamURL, me: Peer, handler: Handler, http: HttpHandler | None = None
+    ) -> None:
         self.me = me
         self._handler = handler
         self._asked = url
@@ -120,13 +133,13 @@ class Channel:
                 url = url.with_token(url.token or runtime.new_token())
         else:
             url = _with_secret(url)
-            if url.encrypted and not url.token:
+            if url.needs_token and not url.token:
                 raise TransportError(f"{url} {_PASTE_IT}")
-        self.endpoint = create_endpoint(url)
+        self.endpoint = create_endpoint(url, http)
         try:
             self.endpoint.open()
             if url.listen and url.scheme != "memory":
-                runtime.announce(self.url)
+                runtime.announce(self.url, me.role, me.software)
         except TransportError:
             self.endpoint.close()
             raise
@@ -135,6 +148,8 @@ class Channel:
         self._rejected: OrderedDict[bytes, None] = OrderedDict()
         self._retry_at: float | None = None
         self._retry_after = _FIRST_RETRY
+        self._told = ""  # why the last session did not open
+        self._answering = ""  # who, instead of one of ours
         self._closing = threading.Event()
         self._thread = threading.Thread(
             target=self._run, name=f"napari-streaming {self.url.address}", daemon=True
@@ -189,8 +204,12 @@ class Channel:
         if isinstance(event, Connected):
             self._greet(event.peer)
         elif isinstance(event, Lost):
+            if event.peer not in self._sessions and not self.url.listen:
+                self._meet_silence()
             self._forget(event.peer, event.reason)
             self._retry_later()
+        elif isinstance(event, Refused):
+            self._handler.refused(event.reason)
         else:
             self._receive(event)
 
@@ -200,7 +219,11 @@ class Channel:
         if not url.token and url.scheme != "memory":
             # It is about to leave it; unless it runs elsewhere, at the end of a tunnel.
             if self._retry_after > _FIRST_RETRY:
-                self._handler.refused(f"{self.url.address} {_PASTE_IT}")
+                self._refuse(
+                    f"{self._stranger()} listens there, whose token is not known here: paste "
+                    "the whole URL that it shows, with what follows the #; if it is no "
+                    "napari-streaming, use another port or name"
+                )
             self._retry_later()
             return
         self._sessions[key] = Session(self.me, listen=False, token=url.token, now=time.time())
@@ -219,15 +242,18 @@ class Channel:
             message_for_us = session.receive(message, time.time())
             if session.is_open and not was_open:
                 self._retry_after = _FIRST_RETRY
+                self.endpoint.admit(key)
+                self._told = self._answering = ""
                 self._flush(key)  # before anything that the handler says
                 self._links[key] = Link(self, key, session)
                 self._handler.opened(self._links[key])
             if message_for_us is not None:
                 self._handler.received(self._links[key], message_for_us, buffers)
         except ProtocolError as error:
+            if isinstance(error, VersionError):
+                error = VersionError(f"{error}{self._software()}")
             if session.state is not State.CLOSED:
                 session.fail(error)
-            logger.warning("%s: %s", self.url.address, error)
         self._flush(key)
 
     def _meet(self, key: bytes) -> Session:
@@ -237,6 +263,7 @@ class Channel:
         strangers = [k for k in self._sessions if k not in self._links]
         for stranger in strangers[:-_MAX_STRANGERS]:
             del self._sessions[stranger]
+            self.endpoint.dismiss(stranger)
         return session
 
     def _flush(self, key: bytes) -> None:
@@ -245,14 +272,49 @@ class Channel:
         for message in session.to_send():
             self.endpoint.send(key, [pack(message)])
         if session.state is State.CLOSED:
-            if key not in self._links:
-                self._handler.refused(session.closed_because)
+            if key in self._links:
+                logger.warning("%s: %s", self.url.address, session.closed_because)
+            else:
+                self._refuse(session.closed_because)
             self._forget(key, session.closed_because)
             self._reject(key)
             self._retry_later()
 
+    def _refuse(self, reason: str) -> None:
+        """Tell the handler why there is no session, and the log if it is another reason."""
+        self._handler.refused(reason)
+        if reason != self._told:
+            self._told = reason
+            logger.warning("%s: %s", self.url.address, reason)
+
+    def _meet_silence(self) -> None:
+        """Say who answers in another language or not at all, unless it may just have died."""
+        if self._retry_after == _FIRST_RETRY:
+            return
+        listing = runtime.find_listing(self._asked)
+        if listing is not None:
+            self._refuse(f"process {listing.pid} listens there, but does not answer")
+        else:
+            self._refuse(
+                f"{self._stranger()} listens there, which is no napari-streaming: close it, or "
+                "use another port or name"
+            )
+
+    def _stranger(self) -> str:
+        """Return who listens at the other end; asked once, because it takes its time."""
+        self._answering = self._answering or who_listens(self.url)
+        return self._answering
+
+    def _software(self) -> str:
+        """Return the versions of both sides, in brackets, if the other one is known."""
+        there = None if self.url.listen else runtime.find_listing(self._asked)
+        if there is None:
+            return f" (here is {self.me.software})"
+        return f" (there is {there.software}, process {there.pid}; here is {self.me.software})"
+
     def _reject(self, key: bytes) -> None:
-        """Ignore a peer from now on: libzmq cannot close the connection of one."""
+        """Ignore a peer from now on: not every transport can close the connection of one."""
+        self.endpoint.dismiss(key)
         self._rejected[key] = None
         while len(self._rejected) > _MAX_STRANGERS:
             self._rejected.popitem(last=False)
@@ -291,4 +353,8 @@ def _with_secret(url: StreamURL) -> StreamURL:
     if listing is None:
         return url
     there = parse_url(listing.url)
-    return replace(url, token=there.token, curve=there.encrypted)
+    if there.scheme != url.scheme:
+        return url
+    if url.scheme == "tcp":
+        return replace(url, token=there.token, curve=there.encrypted)
+    return replace(url, token=there.token, cert=url.cert or there.cert)

@@ -81,6 +81,12 @@ class MemoryEndpoint(Endpoint):
         other._inbox.put(Received(name, [bytes(frame) for frame in frames]))
         return _Copied()
 
+    def admit(self, peer: bytes) -> None:
+        pass  # nobody but this process is here
+
+    def dismiss(self, peer: bytes) -> None:
+        pass  # it will not be listened to
+
     def reconnect(self, url: StreamURL) -> None:
         self.url = url
         self._part(_SERVER)

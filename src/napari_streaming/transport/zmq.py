@@ -32,6 +32,7 @@ __all__ = ["ConnectingEndpoint", "ListeningEndpoint", "claim_path"]
 _MAX_EVENTS = 64
 _COPIED = 65536  # up to here a copy costs less than to keep track of a buffer
 _HEARTBEAT, _HEARTBEAT_TIMEOUT = 2_000, 15_000  # milliseconds
+_HANDSHAKE_TIMEOUT = 5_000  # of libzmq's own: who takes longer speaks another language
 _SERVER = b"server"
 
 
@@ -63,6 +64,7 @@ class _ZmqEndpoint(Endpoint):
         made.linger = 0
         made.sndhwm = made.rcvhwm = 4096
         made.maxmsgsize = MAX_BUFFER
+        made.handshake_ivl = _HANDSHAKE_TIMEOUT
         if self.url.scheme == "tcp":
             # Found by libzmq's own thread: a cable that was pulled, a host that is gone.
             made.heartbeat_ivl = _HEARTBEAT
@@ -111,6 +113,12 @@ class _ZmqEndpoint(Endpoint):
             return None
         tracked = [part for part in parts if isinstance(part, zmq.Frame)]
         return zmq.MessageTracker(*tracked) if tracked else _DONE
+
+    def admit(self, peer: bytes) -> None:
+        pass  # libzmq has the same bounds for all
+
+    def dismiss(self, peer: bytes) -> None:
+        pass  # libzmq cannot close the connection of one
 
     def close(self) -> None:
         self._socket.close(linger=0)

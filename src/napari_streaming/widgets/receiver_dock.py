@@ -64,7 +64,7 @@ class ReceiverDock(QWidget):
         self._address = QLineEdit(DEFAULT_URL.removesuffix("?listen"), self)
         self._address.setPlaceholderText("tcp://host:port")
         self._address.setToolTip(
-            "tcp://host:port, ipc://name; with #token if it is far away. "
+            "tcp:// or ws://host:port, ipc://name; with #token if it is far away. "
             "To listen to OpenHCS: openhcs+tcp://127.0.0.1:5555, openhcs+ipc://5555"
         )
         self._listen = QPushButton("Listen", self)

@@ -65,7 +65,10 @@ def unpack(frames: Sequence[Buffer]) -> tuple[Message, Sequence[Buffer]]:
         raise MalformedError(f"not a napari-streaming message: starts with {bytes(header[:8])!r}")
     version = int.from_bytes(header[len(MAGIC) : len(_PREFIX)], "little")
     if version != VERSION:
-        raise VersionError(f"protocol version {version}, this side speaks {VERSION}")
+        raise VersionError(
+            f"the other side speaks protocol version {version}, this side version {VERSION}: "
+            "install the same version of napari-streaming on both sides, and start both anew"
+        )
     if len(header) > MAX_HEADER:
         raise MalformedError(f"a header of {len(header)} bytes, at most {MAX_HEADER} allowed")
     try:

@@ -19,16 +19,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from napari_streaming.errors import StreamingError
+from napari_streaming.errors import ContextError
 
-__all__ = ["ContextError", "GLContext", "Way", "find_way", "open_context"]
+__all__ = ["GLContext", "Way", "find_way", "open_context"]
 
 _TRY_S = 60.0
 _SOFTWARE = ("llvmpipe", "softpipe", "swrast", "software")
-
-
-class ContextError(StreamingError):
-    """The machine offers no OpenGL, or took it away."""
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_streaming.errors import ClosedError
+from napari_streaming.errors import ClosedError, ContextError
 from napari_streaming.remote.server.capture import Capture, Picture
-from napari_streaming.remote.server.gl_context import ContextError
 from napari_streaming.remote.server.streams import ChooseEncoder, Sink, Stream, Streams
 from napari_streaming.wire.frames import FrameHeader
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from OpenGL import GL
 from OpenGL.error import GLError
 
-from napari_streaming.remote.server.gl_context import ContextError
+from napari_streaming.errors import ContextError
 
 __all__ = ["Target", "opengl_errors"]
 

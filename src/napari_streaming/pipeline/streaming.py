@@ -1,0 +1,113 @@
+"""The publishers of one process: one for each viewer's URL, for as long as the run takes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterable, Sequence
+
+from napari_streaming.errors import StorageError, TransportError
+from napari_streaming.pipeline.storage import Storage
+from napari_streaming.pipeline.values import About, Coordinates, Value
+from napari_streaming.publish.publisher import Publisher
+from napari_streaming.transport.runtime import find_listing
+from napari_streaming.uri import parse_url
+from napari_streaming.wire.messages import Outline, StatusLevel
+
+__all__ = ["Streams"]
+
+logger = logging.getLogger(__name__)
+
+_TOTAL_S = 4.0
+_PATIENCE_S = 0.5  # with a viewer that takes nothing
+
+
+class Streams:
+    """Publishers by URL. A context manager; thread-safe.
+
+    Parameters
+    ----------
+    urls : iterable of str
+    run : str
+        What the publishers of all processes of a run have in common.
+    name : str
+        What viewers call the run.
+    awaited : collection of str
+        URLs whose viewers were started for this run: they may be late.
+    """
+
+    def __init__(
+        self, urls: Iterable[str], *, run: str, name: str, awaited: Collection[str] = ()
+    ) -> None:
+        self._awaited = awaited
+        self._publishers: dict[str, Publisher] = {}
+        self._stores: dict[str, Storage] = {}
+        self._told: set[str] = set()
+        for url in urls:
+            try:
+                publisher = Publisher(url, part_of=run, name=name)
+            except TransportError as error:
+                logger.warning("nothing is streamed to %s: %s", url.partition("#")[0], error)
+                continue
+            self._publishers[url] = publisher
+            self._stores[url] = Storage(url=url, publisher=self._publishers.__getitem__)
+
+    def show(
+        self,
+        url: str,
+        values: Sequence[Value],
+        paths: Sequence[str],
+        at: Sequence[Coordinates],
+        about: About,
+    ) -> None:
+        """Stream values that were written; what cannot be streamed is a warning, told once."""
+        store = self._stores.get(url)
+        if store is None:
+            return
+        try:
+            store.save_batch(values, paths, "napari_stream", at=at, about=about)
+        except StorageError as error:
+            if about.name not in self._told:
+                self._told.add(about.name)
+                logger.warning("%s is written, but not streamed: %s", about.name, error)
+                self._publishers[url].status("warning", f"{about.name} is not streamed: {error}")
+
+    def status(self, level: StatusLevel, text: str) -> None:
+        """Tell all viewers a line."""
+        for publisher in self._publishers.values():
+            publisher.status(level, text)
+
+    def outline(self, outline: Outline) -> None:
+        """Tell all viewers how far the run is."""
+        for publisher in self._publishers.values():
+            publisher.outline(outline)
+
+    def close(self) -> None:
+        """Let viewers take what waits for them, as long as they do take it, and let go."""
+        deadline = time.monotonic() + _TOTAL_S
+        self._stores.clear()
+        while self._publishers:
+            url, publisher = self._publishers.popitem()
+            taken = self._drain(url, publisher, deadline)
+            publisher.close(0.5 if taken else 0.0)
+
+    def _drain(self, url: str, publisher: Publisher, deadline: float) -> bool:
+        """Return whether all is taken; a viewer that stands still is not waited for."""
+        before = -1
+        patience = _PATIENCE_S
+        if url in self._awaited and find_listing(parse_url(url)) is not None:
+            patience = _TOTAL_S  # it has just come, and is about to be found
+        while (left := deadline - time.monotonic()) > 0:
+            taken = sum(sink.tally.acknowledged for sink in publisher.stats().sinks)
+            if taken == before:
+                return False
+            before = taken
+            if publisher.flush(min(left, patience)):
+                return True
+        return False
+
+    def __enter__(self) -> Streams:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
