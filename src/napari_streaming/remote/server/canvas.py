@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
@@ -75,6 +76,7 @@ class HeadlessCanvas:
             os.environ["PYOPENGL_PLATFORM"] = "glx" if self.way.name == "glx" else "egl"
         warn_of_unknown_napari()
         self._build()
+        _bind_shortcuts()
 
     def _build(self) -> None:
         self._context = open_context(self.way)
@@ -203,20 +205,21 @@ class HeadlessCanvas:
                 )
 
     def draw(self) -> None:
-        """Draw what is to be seen now into the target.
+        """Draw what is to be seen now into the target; when it returns, that is done.
 
         Raises
         ------
         ContextError
             When the driver lost the context.
         """
-        from napari_streaming.remote.server.target import opengl_errors
+        from napari_streaming.remote.server.target import opengl_errors, wait_for_gpu
 
         self.process_events()
         self._backend.needs_draw = False
         with opengl_errors():
             self._scene_canvas.set_current()
             self._scene_canvas.events.draw(region=None)
+            wait_for_gpu()
 
     def resize(self, size: tuple[int, int], pixel_ratio: float = 1.0) -> None:
         """Change width and height in device pixels, and the device pixels per logical one."""
@@ -367,6 +370,19 @@ def _let_every_move_through(canvas: Any) -> None:
         if hasattr(callback, "throttle"):
             emitter.disconnect(callback)
     emitter.connect(canvas._on_mouse_move)
+
+
+def _bind_shortcuts() -> None:
+    """Let the keys of the user's settings do what they do at home."""
+    from napari.settings import get_settings
+    from napari.utils.action_manager import action_manager
+
+    with warnings.catch_warnings():
+        # Some actions want a Qt viewer, which is not here; then their keys do nothing.
+        warnings.filterwarnings("ignore", "Could not resolve type hint")
+        for action, shortcuts in get_settings().shortcuts.shortcuts.items():
+            for shortcut in shortcuts:
+                action_manager.bind_shortcut(action, shortcut)
 
 
 def _modifiers(names: Iterable[str]) -> tuple[Any, ...]:

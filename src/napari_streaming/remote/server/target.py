@@ -10,7 +10,7 @@ from OpenGL.error import GLError
 
 from napari_streaming.errors import ContextError
 
-__all__ = ["Target", "opengl_errors"]
+__all__ = ["Target", "opengl_errors", "wait_for_gpu"]
 
 
 @contextmanager
@@ -20,6 +20,11 @@ def opengl_errors() -> Iterator[None]:
         yield
     except GLError as error:
         raise ContextError(f"OpenGL: {error.description!r} in {error.baseOperation}") from error
+
+
+def wait_for_gpu() -> None:
+    """Return when all that was asked of it is done: only then is a picture as old as it says."""
+    GL.glFinish()
 
 
 class Target:
