@@ -145,6 +145,17 @@ def test_layers_get_the_mouse_with_modifiers_and_double_clicks(viewer, canvas, l
     assert [[str(key.name) for key in keys] for keys in seen] == [["Shift", "Alt"], []]
 
 
+def test_every_move_of_the_pointer_counts(viewer, canvas, look, gradient):
+    viewer.add_image(gradient)
+    look()
+    seen = []
+    viewer.mouse_move_callbacks.append(lambda _, event: seen.append(event.position))
+    for x in range(100, 120):
+        canvas.pointer("move", x, 50)
+    assert seen == [canvas.to_world(x, 50) for x in range(100, 120)]
+    assert tuple(viewer.cursor.position) == seen[-1]
+
+
 def test_the_viewer_knows_whether_the_pointer_is_over_the_canvas(viewer, canvas):
     canvas.pointer("move", 10, 10)
     assert viewer.mouse_over_canvas
@@ -203,6 +214,14 @@ def test_a_rebuilt_canvas_draws_the_same(viewer, canvas, look, gradient):
     canvas.rebuild()
     assert (Capture().read_rgb(canvas.target) != before).any()
     assert (look() == before).all()
+
+
+def test_a_canvas_for_a_viewer_that_shows_3d_already_sees_as_deep(viewer, canvas, look):
+    viewer.dims.ndisplay = 3
+    viewer.add_image(np.zeros((6, 30, 40), np.uint8), scale=(100, 100, 100))
+    depth = canvas.vispy_canvas.camera._3D_camera.depth_value
+    canvas.rebuild()
+    assert canvas.vispy_canvas.camera._3D_camera.depth_value == depth
 
 
 def test_a_lost_context_is_said(viewer, canvas, gradient):

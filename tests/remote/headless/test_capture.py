@@ -59,9 +59,11 @@ def test_a_picture_stays_when_the_next_is_taken(viewer, canvas, look, noise, whe
     capture.close()
 
 
-def test_capturing_does_not_disturb_drawing(viewer, canvas, look, noise):
-    viewer.add_points(np.random.default_rng(1).random((20, 2)) * 90, symbol="star")
-    viewer.canvas.overlays.scale_bar.visible = True
+@pytest.mark.parametrize("more", [False, True])
+def test_capturing_does_not_disturb_drawing(viewer, canvas, look, noise, more):
+    if more:
+        viewer.add_points(np.random.default_rng(1).random((20, 2)) * 90, symbol="star")
+        viewer.canvas.overlays.scale_bar.visible = True
     plain = look()
     capture = Capture("gpu")
     for _ in range(3):
