@@ -30,6 +30,40 @@ def test_every_scene_looks_as_in_a_window(tmp_path):
     assert min(quality.values()) >= 45, quality
 
 
+BESIDE_A_WINDOW = """
+import napari, numpy as np
+from napari.components import ViewerModel
+from napari_streaming.remote.server.canvas import HeadlessCanvas
+from napari_streaming.remote.server.capture import Capture
+
+window = napari.Viewer()
+window.add_image(np.random.default_rng(0).random((50, 60)))
+before = window.screenshot(flash=False)
+
+viewer = ViewerModel()
+canvas = HeadlessCanvas(viewer, (100, 80))
+viewer.add_image(np.full((10, 10), 255, np.uint8), contrast_limits=(0, 255))
+viewer.canvas.overlays.scale_bar.visible = True
+canvas.draw()
+assert Capture("gpu").read_rgb(canvas.target)[40, 50].tolist() == [255, 255, 255]
+
+window.layers[0].colormap = "viridis"
+assert (window.screenshot(flash=False) != before).any()
+window.layers[0].colormap = "gray"
+assert (window.screenshot(flash=False) == before).all()
+canvas.draw()
+canvas.close()
+window.close()
+"""
+
+
+@pytest.mark.napari
+@pytest.mark.skipif(shutil.which("xvfb-run") is None, reason="needs xvfb-run")
+def test_a_window_in_the_same_process_is_not_disturbed():
+    command = ["xvfb-run", "-a", "-s", "-screen 0 1600x1000x24", sys.executable]
+    _run([*command, "-c", BESIDE_A_WINDOW], os.environ | {"QT_QPA_PLATFORM": "xcb"})
+
+
 def _run(command, environment):
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=110, check=False

@@ -347,8 +347,11 @@ def _find_way() -> Way:
     # imported. In a process with windows it settled on the X server's.
     egl = "OpenGL" not in sys.modules or os.environ.get("PYOPENGL_PLATFORM") == "egl"
     way, tried = find_way(egl=egl)
+    _log.info("OpenGL by %s", way)
+    if way.name == "glx":
+        _log.warning("Without EGL, drawing goes through the X server %s. Tried:", way.display)
     for line in tried:
-        _log.info("OpenGL: %s", line)
+        _log.log(logging.WARNING if way.name == "glx" else logging.INFO, "  %s", line)
     return way
 
 

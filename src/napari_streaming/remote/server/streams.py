@@ -21,7 +21,15 @@ _BITRATE_STEP = 0.02  # smaller changes are not worth a call
 
 
 class Pace(Protocol):
-    """When a client may get a picture, and how large; belongs to the loop's thread."""
+    """When a client may get a picture, and how large; belongs to the loop's thread.
+
+    Attributes
+    ----------
+    fps : float
+        The most pictures per second that the client wants.
+    """
+
+    fps: float
 
     def may_send(self, now: float) -> bool:
         """Return whether a picture may be drawn for it."""
@@ -47,8 +55,6 @@ class Sink:
         Its number.
     pace : Pace
     chroma : {"420", "444"}
-    fps : float
-        The most pictures per second that it wants.
     refine : bool
         Whether it wants a still scene once more, without any loss.
     """
@@ -56,7 +62,6 @@ class Sink:
     client: int
     pace: Pace
     chroma: Literal["420", "444"] = "420"
-    fps: float = 60.0
     refine: bool = True
 
 
@@ -107,7 +112,7 @@ class Stream:
     @property
     def next_at(self) -> float:
         """When the wanted rate allows the next picture."""
-        return self.began + 1 / min(sink.fps for sink in self.sinks.values())
+        return self.began + 1 / min(sink.pace.fps for sink in self.sinks.values())
 
     def ready(self, now: float) -> tuple[bool, list[int]]:
         """Return whether a picture may be sent, and who kept the others waiting for too long."""
@@ -130,7 +135,7 @@ class Stream:
         EncoderError
             When none is left.
         """
-        fps = int(max(sink.fps for sink in self.sinks.values()))
+        fps = int(max(sink.pace.fps for sink in self.sinks.values()))
         bitrate = min(sink.pace.bitrate(now) for sink in self.sinks.values())
         while True:
             if self._encoder is None or self._size != (picture.width, picture.height):
