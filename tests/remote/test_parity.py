@@ -41,11 +41,11 @@ window.add_image(np.random.default_rng(0).random((50, 60)))
 before = window.screenshot(flash=False)
 
 viewer = ViewerModel()
-canvas = HeadlessCanvas(viewer, (100, 80))
+canvas = HeadlessCanvas(viewer, (400, 300))
 viewer.add_image(np.full((10, 10), 255, np.uint8), contrast_limits=(0, 255))
 viewer.canvas.overlays.scale_bar.visible = True
 canvas.draw()
-assert Capture("gpu").read_rgb(canvas.target)[40, 50].tolist() == [255, 255, 255]
+assert Capture("gpu").read_rgb(canvas.target)[150, 200].tolist() == [255, 255, 255]
 
 window.layers[0].colormap = "viridis"
 assert (window.screenshot(flash=False) != before).any()
