@@ -7,8 +7,9 @@
     ├── DataError             an array or a name that cannot be streamed (also a ValueError)
     ├── ClosedError           a call on something closed, or carried over a fork
     ├── StopRequested         a viewer wants the program to end
-    ├── PipelineError         a pipeline that cannot run as described, or wells that failed
+    ├── ContextError          OpenGL that is not to be had on this machine, or that failed
     ├── EncoderError          a video encoder that does not work here, or no more
+    ├── PipelineError         a pipeline that cannot run as described, or wells that failed
     ├── StorageError          values that cannot be kept or read back, and where
     ├── TransportError        the address or the shared memory cannot be used (also an OSError)
     │   └── AddressInUseError somebody else listens there
@@ -27,6 +28,7 @@ from __future__ import annotations
 __all__ = [
     "AddressInUseError",
     "ClosedError",
+    "ContextError",
     "DataError",
     "EncoderError",
     "MalformedError",
@@ -63,12 +65,16 @@ class StopRequested(StreamingError):  # no error, but what somebody asked for
     """A viewer wants the program to end; raised where the program says that it may."""
 
 
-class PipelineError(StreamingError):
-    """A pipeline that cannot run as it is described, or that ran and failed for some wells."""
+class ContextError(StreamingError):
+    """The machine offers no OpenGL, or took it away."""
 
 
 class EncoderError(StreamingError):
     """A video encoder that does not work on this machine, or that stopped working."""
+
+
+class PipelineError(StreamingError):
+    """A pipeline that cannot run as it is described, or that ran and failed for some wells."""
 
 
 class StorageError(StreamingError):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,10 @@ from napari_streaming.remote.server.server import SessionServer
 from napari_streaming.uri import parse_session_url
 from napari_streaming.wire import remote as wire
 from napari_streaming.wire.session import view_token
+
+# OpenGL and Qt are set up once a process, and differently for windows and without them. What
+# draws without is run by test_headless.py, in a process of its own.
+collect_ignore_glob = [] if os.environ.get("NAPARI_STREAMING_HEADLESS") else ["headless/*"]
 
 TOKEN = "the-token"  # noqa: S105
 
