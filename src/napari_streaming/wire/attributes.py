@@ -123,7 +123,6 @@ LAYER_ATTRIBUTES: dict[LayerKind, dict[str, Any]] = {
         "antialiasing": Width,
         "shading": Short,
         "canvas_size_limits": Limits,
-        "out_of_slice_display": bool,
     },
     "shapes": {
         **_COMMON,
@@ -149,7 +148,6 @@ LAYER_ATTRIBUTES: dict[LayerKind, dict[str, Any]] = {
         "edge_width": Width,
         "length": Finite,
         "vector_style": Short,
-        "out_of_slice_display": bool,
     },
     "surface": {**_COMMON, **_SCALED, "shading": Short, "wireframe_visible": bool},
 }
@@ -170,7 +168,6 @@ SCENE_ATTRIBUTES: dict[str, Any] = {
     "active": LayerId | None,
     "axes_visible": bool,
     "scale_bar_visible": bool,
-    "scale_bar_unit": Short | None,
     "grid_enabled": bool,
     "grid_stride": Int,
     "grid_shape": tuple[Int, Int],

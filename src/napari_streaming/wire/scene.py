@@ -74,6 +74,7 @@ class Layer(Struct, frozen=True, kw_only=True):
     `id` names it for the whole session and is never used again. `shape` is that of the data
     (images and labels: of the highest resolution, with colour; else of its coordinates). `low` and
     `high` are the corners of its extent in data coordinates, one number for each dimension.
+    `features` are the names of what its points or tracks can be coloured by.
     """
 
     id: LayerId
@@ -85,6 +86,7 @@ class Layer(Struct, frozen=True, kw_only=True):
     high: Numbers = ()
     rgb: bool = False
     multiscale: bool = False
+    features: Names = ()
     attributes: Changes = {}
 
 
