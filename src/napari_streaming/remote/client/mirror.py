@@ -65,6 +65,7 @@ _VIEWS: dict[Any, dict[str, Any]] = {
     "camera": CAMERA_ATTRIBUTES,
     "scene": SCENE_ATTRIBUTES,
 }
+_FIXED: dict[Any, tuple[str, ...]] = {"dims": ("ndim", "range", "axis_labels")}
 
 
 @dataclass
@@ -149,6 +150,7 @@ class Mirror:
     ) -> None:
         self._send, self._number = send, number
         self._wishes: dict[int, _Wish] = {}
+        self._late: dict[int, Target] = {}  # wishes from before a snapshot, by target
         self._places: dict[Target, _Place] = {}
         self._layers: dict[int, RemoteLayer] = {}
         self._apply: dict[type, Callable[[Any], None]] = {
@@ -255,16 +257,19 @@ class Mirror:
         self._places = {name: _Place() for name in _VIEWS}
 
     def _on_snapshot(self, message: Snapshot) -> None:
-        self._clear()  # also wishes of a connection that broke: nobody answers them any more
+        # Of a connection that broke nobody may ever answer: nothing waits for these any more.
+        self._late |= {number: wish.target for number, wish in self._wishes.items()}
+        self._clear()
         for layer in message.layers:
             self._insert(layer, len(self._layers))
         self._say("dims", _fields(message.dims))
         self._say("camera", _fields(message.camera))
-        self._say("scene", check_changes(SCENE_ATTRIBUTES, message.scene))
+        self._say("scene", message.scene)
         self.canvas = message.canvas
         self.reset.emit()
 
     def _say(self, target: Target, values: dict[str, Any]) -> None:
+        values = self._checked(target, values)
         self._places[target].said.update(values)
         self._places[target].shown.update(values)
 
@@ -314,8 +319,9 @@ class Mirror:
 
     def _on_accepted(self, message: Accepted) -> None:
         wish = self._wishes.pop(message.id, None)
-        if wish is not None:
-            self._take_in(wish.target, message.applied)
+        target = wish.target if wish is not None else self._late.pop(message.id, None)
+        if target in self._places:
+            self._take_in(target, message.applied)
 
     def _on_rejected(self, message: Rejected) -> None:
         wish = self._wishes.pop(message.id, None)
@@ -328,16 +334,7 @@ class Mirror:
 
     def _take_in(self, target: Target, values: Mapping[str, Any]) -> None:
         """Note what the server says, and show it unless something else is wished for."""
-        if isinstance(target, int):
-            self._known(target)
-            values = check_changes(LAYER_ATTRIBUTES[self._layers[target].kind], dict(values))
-        elif target == "scene":
-            values = check_changes(SCENE_ATTRIBUTES, dict(values))
-        elif not {*values} <= {*self._places[target].said}:
-            raise DataError(f"there are no {', '.join(values)} of {target}")
-        else:
-            settable = {name: value for name, value in values.items() if name in _VIEWS[target]}
-            values = {**values, **check_changes(_VIEWS[target], settable)}
+        values = self._checked(target, values)
         place = self._places[target]
         place.said.update(values)
         waiting = {
@@ -351,6 +348,17 @@ class Mirror:
         place.shown.update(news)
         if news:
             self.changed.emit(target, news)
+
+    def _checked(self, target: Target, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values of their types; what nobody can set has them by the message."""
+        if isinstance(target, int):
+            self._known(target)
+        attributes = self._attributes(target)
+        fixed = _FIXED.get(target, ())
+        checked = check_changes(
+            attributes, {name: value for name, value in values.items() if name not in fixed}
+        )
+        return {name: checked.get(name, value) for name, value in values.items()}
 
     def _attributes(self, target: Target) -> dict[str, Any]:
         if isinstance(target, int):
