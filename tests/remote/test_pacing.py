@@ -123,9 +123,9 @@ def test_the_bit_rate_stays_in_its_bounds():
     pacing = Pacing(FPS)
     stream(1e9, 0.002, pacing=pacing, seconds=60)
     assert pacing.bitrate(60) == HIGHEST_BITRATE
-    pacing.limit(3e6)
+    pacing.want(FPS, 3e6)
     assert pacing.bitrate(60) == 3e6
-    pacing.limit(0)
+    pacing.want(FPS, 0)
     assert pacing.bitrate(60) == HIGHEST_BITRATE
     slow = Pacing(FPS)
     stream(1e5, 0.05, pacing=slow, seconds=60)

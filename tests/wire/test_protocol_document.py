@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import re
-import types
 import typing
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,48 +12,21 @@ from napari_streaming.wire import codec, envelope, messages, session
 from napari_streaming.wire.codec import pack, unpack
 from napari_streaming.wire.messages import Array, Block, Message, OutlineStep, Peer
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+from .document import Document
+
+DOCUMENT = Document("protocol.md", messages)
+section, rows, octets = DOCUMENT.section, DOCUMENT.rows, DOCUMENT.octets
+written, default = DOCUMENT.written, DOCUMENT.default
 LISTS = (
     "LayerKind", "StatusLevel", "QualityOfService", "RunState", "ParameterKind", "ControlAction"
 )  # fmt: skip
 MESSAGES = typing.get_args(Message)
 PARTS = (Peer, Array, Block, OutlineStep)
-ALIASES = {kind: name for name, kind in vars(messages).items() if typing.get_args(kind)}
-
-
-def section(heading):
-    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", DOCUMENT, re.M | re.S)
-    assert found, f"no section {heading!r}"
-    return found[1]
-
-
-def rows(heading, title):
-    """Return the cells of the table in a section whose header row starts with a title."""
-    table = section(heading).split(f"\n| {title} |", 1)[1].split("\n\n")[0]
-    return [
-        [cell.strip() for cell in line.strip("|").split(" | ")] for line in table.split("\n")[2:]
-    ]
-
-
-def example(name, language):
-    found = re.search(rf"^```{language} {name}\n(.*?)^```$", DOCUMENT, re.M | re.S)
-    assert found, f"no {language} example {name!r}"
-    return found[1]
-
-
-def octets(name):
-    return bytes.fromhex(
-        "".join(line.partition(";")[0] for line in example(name, "hex").split("\n"))
-    )
-
-
-def described(name, kind=Message):
-    return msgspec.json.decode(example(name, "json"), type=kind)
 
 
 @pytest.mark.parametrize(("name", "buffers"), [("hello", []), ("item", ["item-buffer"])])
 def test_the_examples_are_what_is_sent(name, buffers):
-    message = described(name)
+    message = DOCUMENT.described(name, Message)
     assert pack(message) == octets(name)
     assert unpack([octets(name), *map(octets, buffers)])[0] == message
 
@@ -87,39 +58,8 @@ def test_the_block_of_the_example_takes_the_place_of_nil():
     assert header.endswith(b"block\xc0")
     message, buffers = unpack([header[:-1] + octets("block")])
     block = Block("0123456789abcdef" * 2, 8192, 5)
-    assert message.arrays[0].block == block == described("block", Block)
+    assert message.arrays[0].block == block == DOCUMENT.described("block", Block)
     assert (pack(message), buffers) == (header[:-1] + octets("block"), [])
-
-
-def written(kind):
-    """Return how the document writes a type."""
-    if kind in ALIASES:
-        return ALIASES[kind]
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return kind.__name__
-    if typing.get_origin(kind) is typing.Annotated:
-        inner, bounds = typing.get_args(kind)
-        low = f"{bounds.min_length} to" if bounds.min_length else "up to"
-        what = [written(part) for part in typing.get_args(inner) if part is not ...]
-        if typing.get_origin(inner) is dict:
-            return f"map of {low} {bounds.max_length}: {' → '.join(what)}"
-        return f"{low} {bounds.max_length} × {what[0]}"
-    parts = typing.get_args(kind)
-    if typing.get_origin(kind) is typing.Literal:
-        return " or ".join(f"`{part}`" for part in parts)
-    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
-        return " or ".join(written(part) for part in parts)
-    if typing.get_origin(kind) is tuple:
-        return f"({', '.join(map(written, parts))})"
-    return {bool: "bool", float: "float", type(None): "nil"}[kind]
-
-
-def default(field):
-    if field.required:
-        return "required"
-    value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
-    text = msgspec.json.encode(value).decode()
-    return {"null": "nil", "false": "false", "0": "0"}.get(text, f"`{text}`")
 
 
 @pytest.mark.parametrize("message", [*MESSAGES, *PARTS])
@@ -139,13 +79,13 @@ def test_a_type_is_its_name_in_lower_case(message):
 
 def test_there_are_no_other_messages():
     headings = re.findall(
-        r"^### (\w+)$", DOCUMENT.split("\n## Messages\n")[1].split("\n## ")[0], re.M
+        r"^### (\w+)$", DOCUMENT.text.split("\n## Messages\n")[1].split("\n## ")[0], re.M
     )
     assert sorted(headings) == sorted(m.__name__ for m in [*MESSAGES, *PARTS])
 
 
 def test_every_named_type_has_its_bounds():
-    in_fields = {n for n in ALIASES.values() if re.search(rf"[|→×] {n} \|", DOCUMENT)}
+    in_fields = {n for n in DOCUMENT.aliases.values() if re.search(rf"[|→×] {n} \|", DOCUMENT.text)}
     assert in_fields | {"Coordinate"} == {row[0] for row in rows("Bounds", "Type")}
 
 
@@ -190,7 +130,7 @@ def test_the_pattern_of_dtypes_is_the_one_in_use():
 def test_the_sizes_and_the_version_are_those_in_use():
     assert f"at most {codec.MAX_HEADER} bytes" in section("Bounds")
     assert f"at most {codec.MAX_BUFFER} bytes" in section("Bounds")
-    assert DOCUMENT.startswith(f"# The streaming protocol, version {codec.VERSION}\n")
+    assert DOCUMENT.text.startswith(f"# The streaming protocol, version {codec.VERSION}\n")
     assert pack(messages.End())[:6] == octets("hello")[:6]
 
 

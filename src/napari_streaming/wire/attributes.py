@@ -51,7 +51,7 @@ Short = Annotated[str, Meta(max_length=256)]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Finite = Annotated[float, Meta(ge=-1e100, le=1e100)]  # bounds leave NaN out, too
 Positive = Annotated[float, Meta(gt=0, le=1e100)]
-Width = Annotated[float, Meta(ge=0, le=1e100)]
+Amount = Annotated[float, Meta(ge=0, le=1e100)]
 Unit = Annotated[float, Meta(ge=0, le=1)]
 Limits = tuple[Finite, Finite]
 Point = tuple[Finite, Finite, Finite]
@@ -114,13 +114,13 @@ LAYER_ATTRIBUTES: dict[LayerKind, dict[str, Any]] = {
     },
     "points": {
         **_COMMON,
-        "size": Width | None,
+        "size": Amount | None,
         "symbol": Short | None,
         "face_color": Color | None,
         "border_color": Color | None,
-        "border_width": Width | None,
+        "border_width": Amount | None,
         "border_width_is_relative": bool,
-        "antialiasing": Width,
+        "antialiasing": Amount,
         "shading": Short,
         "canvas_size_limits": Limits,
     },
@@ -128,13 +128,13 @@ LAYER_ATTRIBUTES: dict[LayerKind, dict[str, Any]] = {
         **_COMMON,
         "face_color": Color | None,
         "edge_color": Color | None,
-        "edge_width": Width | None,
+        "edge_width": Amount | None,
     },
     "tracks": {
         **_COMMON,
         "colormap": Name,
         "color_by": Short,
-        "tail_width": Width,
+        "tail_width": Amount,
         "tail_length": Length,
         "head_length": Length,
         "display_id": bool,
@@ -145,7 +145,7 @@ LAYER_ATTRIBUTES: dict[LayerKind, dict[str, Any]] = {
     "vectors": {
         **_COMMON,
         "edge_color": Color | None,
-        "edge_width": Width,
+        "edge_width": Amount,
         "length": Finite,
         "vector_style": Short,
     },
@@ -161,7 +161,7 @@ CAMERA_ATTRIBUTES: dict[str, Any] = {
     "center": Point,
     "zoom": Positive,
     "angles": Point,
-    "perspective": Width,
+    "perspective": Amount,
 }
 SCENE_ATTRIBUTES: dict[str, Any] = {
     "selected": LayerIds,

@@ -316,7 +316,7 @@ class NeedKeyframe(Struct, frozen=True, tag="needkeyframe"):
     """The decoder cannot go on without a keyframe."""
 
 
-FromClient = Hello | Intent | Input | Quality | Command | TakeControl | GiveControl | Ping | Pong
+FromClient = Hello | Intent | Input | Quality | Command | TakeControl | GiveControl | Ping
 FromServer = (
     Welcome
     | Reject
@@ -339,7 +339,6 @@ FromServer = (
     | Tooltip
     | Notice
     | Stats
-    | Ping
     | Pong
 )
 OnPixels = Attach | Shown | NeedKeyframe

@@ -99,9 +99,10 @@ class Pacing:
             self._decrease(now)
         return min(self._bitrate, self._limit)
 
-    def limit(self, bitrate: float) -> None:
-        """Bound the bit rate by a user's wish; 0: by nothing but the link."""
-        self._limit = bitrate or HIGHEST_BITRATE
+    def want(self, fps: float, bitrate: float) -> None:
+        """Take in a user's wish; a bit rate of 0 is bounded by nothing but the link."""
+        self.fps = fps
+        self._limit = min(bitrate or HIGHEST_BITRATE, HIGHEST_BITRATE)
 
     def _learn(self, round_trip: float, now: float) -> None:
         self._forget(now)
