@@ -189,7 +189,7 @@ class Session(RuleBasedStateMachine):
 
     def _id_of(self, layer: Layer) -> int:
         self.wire.flush()
-        index = [one for one in self.wire.viewer.layers].index(layer)
+        index = list(self.wire.viewer.layers).index(layer)
         return self.wire.scene.snapshot().layers[index].id
 
     @rule(number=st.sampled_from([1, 2]), index=st.integers(0, 5), change=CHANGES)

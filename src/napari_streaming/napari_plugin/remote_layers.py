@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from napari.layers import Layer
+from psygnal import SignalInstance
 from qtpy.QtCore import QTimer
 
 from napari_streaming.errors import DataError
@@ -23,9 +24,8 @@ from napari_streaming.remote.view_attributes import (
     dims_of,
     write_camera,
     write_canvas,
-    write_dims,
 )
-from napari_streaming.wire.attributes import CAMERA_ATTRIBUTES, DIMS_ATTRIBUTES
+from napari_streaming.wire.attributes import CAMERA_ATTRIBUTES, DIMS_ATTRIBUTES, Value
 from napari_streaming.wire.remote import Reply
 
 __all__ = ["RemoteLayers"]
@@ -33,7 +33,11 @@ __all__ = ["RemoteLayers"]
 logger = logging.getLogger(__name__)
 
 _PLAY_WAITS_MS = 500
-_EVENTS: dict[str, str] = {"enabled": "grid_enabled", "stride": "grid_stride", "shape": "grid_shape"}
+_GRID = {
+    "enabled": "grid_enabled",
+    "stride": "grid_stride",
+    "shape": "grid_shape",
+}
 
 
 class RemoteLayers:
@@ -57,10 +61,8 @@ class RemoteLayers:
         self._showing = 0
         self._played = 0  # the last wish for a point
         self._put_away = PutAway(viewer)
-        self._timer = QTimer(singleShot=True, interval=0)
-        self._timer.timeout.connect(self.flush)
-        self._play_timer = QTimer(singleShot=True, interval=_PLAY_WAITS_MS)
-        self._play_timer.timeout.connect(self._play_on)
+        self._timer = _timer(0, self.flush)
+        self._play_timer = _timer(_PLAY_WAITS_MS, self._play_on)
         self._connections = [
             (viewer.layers.events.removed, self._on_removed),
             (viewer.layers.events.reordered, self._on_reordered),
@@ -75,7 +77,7 @@ class RemoteLayers:
         ]
         for emitter, callback in self._connections:
             emitter.connect(callback)
-        self._from_mirror = [
+        self._from_mirror: list[tuple[SignalInstance, Callable[..., None]]] = [
             (mirror.reset, self._show_all),
             (mirror.layer_added, self._show_layer),
             (mirror.layer_removed, self._drop_layer),
@@ -295,8 +297,8 @@ class RemoteLayers:
         self._wish("scene", "scale_bar_visible")
 
     def _on_grid(self, event: Any) -> None:
-        if event.type in _EVENTS:
-            self._wish("scene", _EVENTS[event.type])
+        if event.type in _GRID:
+            self._wish("scene", _GRID[event.type])
 
     def _on_reset_view(self, _event: Any) -> None:
         if not self._showing:
@@ -357,7 +359,7 @@ class RemoteLayers:
 
     def _ask_order(self) -> None:
         numbers = {layer: number for number, layer in self._stand_ins.items()}
-        order = [numbers[layer] for layer in self._viewer.layers if layer in numbers]
+        order: Value = [numbers[layer] for layer in self._viewer.layers if layer in numbers]
         if order != list(self._mirror.layers):
             self._mirror.command("reorder", {"layers": order})
 
@@ -365,6 +367,14 @@ class RemoteLayers:
         """Tell napari's player that the step is to be seen, as its canvas does when it draws."""
         self._play_timer.stop()
         getattr(self._viewer, "__wrapped__", self._viewer).dims._play_ready = True
+
+
+def _timer(milliseconds: int, call: Callable[[], None]) -> QTimer:
+    timer = QTimer()
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    timer.timeout.connect(call)
+    return timer
 
 
 def _plain(value: Any) -> Any:

@@ -15,14 +15,14 @@ from napari_streaming.wire.messages import LayerKind
 
 __all__ = ["Nothing", "make_stand_in", "reshape"]
 
-_MOST = 4  # elements along each axis of what is ever returned: a colour has as many
+_MOST = 4  # elements along each axis of what numpy ever gets: a colour has as many
 
 
 class Nothing:
-    """An array of any shape that takes no memory: whatever is asked for, it has a few zeros.
+    """An array of any shape that takes no memory; a part of it is another such array.
 
-    napari copies and maps what it slices even when nobody sees it, so that a part of the true
-    size would cost what the layer itself costs.
+    As numpy's it has a few zeros, whatever its shape: napari copies and maps what it slices even
+    when nobody sees it, so that the true size would cost what the layer itself costs.
 
     Parameters
     ----------
@@ -43,12 +43,11 @@ class Nothing:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, key: Any) -> np.ndarray:
-        part = self._zeros[key]
-        return np.zeros(tuple(min(size, _MOST) for size in part.shape), self.dtype)
+    def __getitem__(self, key: Any) -> Nothing:
+        return Nothing(self._zeros[key].shape, self.dtype)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[...].astype(dtype or self.dtype)
+        return np.zeros([min(size, _MOST) for size in self.shape], dtype or self.dtype)
 
 
 def make_stand_in(remote: RemoteLayer) -> Layer:

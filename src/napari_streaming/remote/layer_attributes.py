@@ -106,9 +106,10 @@ def read(layer: Any, kind: LayerKind, name: str, *, current: bool = False) -> Va
     if name not in LAYER_ATTRIBUTES[kind]:
         raise DataError(f"{kind} have no attribute {name[:64]!r}")
     try:
-        return _as_said(kind, name, _plain(layer, kind, name, current))
+        value: Value = _as_said(kind, name, _plain(layer, kind, name, current))
     except (*REFUSALS, msgspec.ValidationError) as error:
         raise DataError(f"{name}: {error}") from error
+    return value
 
 
 def write(layer: Any, kind: LayerKind, name: str, value: Value) -> None:
@@ -173,7 +174,7 @@ def _of_items(layer: Any, kind: LayerKind, name: str, current: bool) -> Any:
     return _color(value) if name.endswith("_color") else _builtin(value)
 
 
-def _color(value: Any) -> list[float]:
+def _color(value: Any) -> Any:
     if isinstance(value, str):
         from napari.utils.colormaps.standardize_color import transform_color
 
@@ -181,7 +182,7 @@ def _color(value: Any) -> list[float]:
     return np.asarray(value, float).reshape(-1)[:4].tolist()
 
 
-def _plain_colormap(colormap: Any) -> str | list[list[float]]:
+def _plain_colormap(colormap: Any) -> Any:
     """Return the name of a colormap that any napari has, else its colours."""
     from napari.utils.colormaps.colormap_utils import ALL_COLORMAPS
 
@@ -196,7 +197,7 @@ def _plain_colormap(colormap: Any) -> str | list[list[float]]:
     return np.column_stack([controls, np.clip(colors, 0, 1)]).tolist()
 
 
-def _looks(colormap: Any) -> list[list[float]]:
+def _looks(colormap: Any) -> Any:
     controls = np.asarray(colormap.controls, float)
     colors = np.asarray(colormap.colors, float)
     count = min(len(controls), len(colors))  # steps have one control more

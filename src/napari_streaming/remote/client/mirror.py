@@ -170,6 +170,7 @@ class Mirror:
             Reply: self.replied.emit,
         }
         self.canvas = Canvas(width=1, height=1)
+        self._has_joined = False
         self._clear()
 
     # ---- what is to be shown -------------------------------------------------------------
@@ -242,14 +243,15 @@ class Mirror:
     # ---- what the server says ------------------------------------------------------------
 
     def apply(self, message: SceneMessage) -> None:
-        """Take in a message of the server's.
+        """Take in a message of the server's; before the first snapshot none means anything.
 
         Raises
         ------
         DataError
             It is about a layer or an attribute that does not exist, or a value of another type.
         """
-        self._apply[type(message)](message)
+        if self._has_joined or isinstance(message, Snapshot):
+            self._apply[type(message)](message)
 
     def _clear(self) -> None:
         self._wishes.clear()
@@ -266,6 +268,7 @@ class Mirror:
         self._say("camera", _fields(message.camera))
         self._say("scene", message.scene)
         self.canvas = message.canvas
+        self._has_joined = True
         self.reset.emit()
 
     def _say(self, target: Target, values: dict[str, Any]) -> None:

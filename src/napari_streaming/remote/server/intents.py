@@ -70,8 +70,9 @@ def _read(
         return _get(dict.fromkeys(camera.__struct_fields__), camera, name)
     if name in ("selected", "active"):
         selection = viewer.layers.selection
-        every = [ids[one] for one in selection if one in ids]
-        return every if name == "selected" else ids.get(selection.active)
+        if name == "active":
+            return ids.get(selection.active)
+        return [ids[layer] for layer in selection if layer in ids]
     values = canvas_of(viewer)
     if name not in values:
         raise DataError(f"there is no attribute {name[:64]!r} here")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from napari_streaming.errors import DataError, IntentError
 from napari_streaming.remote.layer_attributes import kind_of, read, read_all
@@ -18,7 +19,7 @@ from napari_streaming.remote.server.intents import apply_changes
 from napari_streaming.remote.server.under_cursor import UnderCursor
 from napari_streaming.remote.server.watch import Watch
 from napari_streaming.remote.view_attributes import camera_of, canvas_of, check_view, dims_of
-from napari_streaming.wire.attributes import Changes
+from napari_streaming.wire.attributes import Changes, Value
 from napari_streaming.wire.messages import LayerKind
 from napari_streaming.wire.remote import (
     Accepted,
@@ -95,7 +96,8 @@ class Scene:
         screenshot: Callable[[], np.ndarray] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._viewer, self._on_delta, self._clock = viewer, on_delta, clock
+        self._viewer, self._clock = viewer, clock
+        self._on_delta: Callable[[Delta, int], object] = lambda message, client: None
         self._ids: dict[Any, int] = {}
         self._next_id = 1
         self._told: dict[int, Layer] = {}  # the layers as clients know them, from the bottom
@@ -106,9 +108,10 @@ class Scene:
         self._flush_at = self._thumbnails_at = -math.inf
         self._watch = Watch(viewer, on_dirty)
         self._watch.order = True
-        self._tell_layers(silently=True)
+        self._tell_layers()
         self._dims, self._camera = dims_of(viewer), camera_of(viewer)
         self._scene = self._read_scene()
+        self._on_delta = on_delta  # only now: what is there already is no change
 
     def close(self) -> None:
         """Let go of the viewer."""
@@ -159,23 +162,26 @@ class Scene:
         self._watch.pointed = False
         return min(self._tell_thumbnails(now), self._under_cursor.waits())
 
-    def _tell_layers(self, silently: bool = False) -> None:
-        if self._watch.order or self._watch.data:
-            self._watch.order = False
-            reshaped = self._renew_reshaped()
-            present = [layer for layer in self._viewer.layers if kind_of(layer) is not None]
-            tell = (lambda message: None) if silently else (lambda m: self._on_delta(m, 0))
-            for layer in [layer for layer in self._ids if layer not in present]:
-                self._forget(layer, tell)
-            for index, layer in enumerate(present):
-                if layer not in self._ids:
-                    self._add(layer, index, tell)
-            order = [self._ids[layer] for layer in present]
-            if order != list(self._told):
-                self._told = {id_: self._told[id_] for id_ in order}
-                tell(LayersReordered(tuple(order)))
-            for message in reshaped:
-                tell(message)
+    def _tell(self, message: Delta) -> None:
+        self._on_delta(message, 0)
+
+    def _tell_layers(self) -> None:
+        if not (self._watch.order or self._watch.data):
+            return
+        self._watch.order = False
+        reshaped = self._renew_reshaped()
+        present = [layer for layer in self._viewer.layers if kind_of(layer) is not None]
+        for layer in [layer for layer in self._ids if layer not in present]:
+            self._forget(layer)
+        for index, layer in enumerate(present):
+            if layer not in self._ids:
+                self._add(layer, index)
+        order = [self._ids[layer] for layer in present]
+        if order != list(self._told):
+            self._told = {id_: self._told[id_] for id_ in order}
+            self._tell(LayersReordered(tuple(order)))
+        for message in reshaped:
+            self._tell(message)
 
     def _renew_reshaped(self) -> list[LayerReshaped]:
         """Return new shapes; what is another array altogether becomes another layer."""
@@ -183,23 +189,20 @@ class Scene:
         for layer in self._watch.data & self._ids.keys():
             id_ = self._ids[layer]
             before, after = self._told[id_], self._describe(layer, id_)
-            if (before.ndim, before.dtype, before.rgb, before.multiscale) != (
-                after.ndim, after.dtype, after.rgb, after.multiscale,
-            ):  # fmt: skip
-                self._forget(layer, lambda message: self._on_delta(message, 0))
+            if _array_of(before) != _array_of(after):
+                self._forget(layer)
             elif (before.shape, before.low, before.high) != (after.shape, after.low, after.high):
-                kept = dict(shape=after.shape, low=after.low, high=after.high)
-                self._told[id_] = _replace(before, **kept)
-                messages.append(LayerReshaped(id_, **kept))
+                self._told[id_] = replace(before, shape=after.shape, low=after.low, high=after.high)
+                messages.append(LayerReshaped(id_, after.shape, after.low, after.high))
         self._watch.data.clear()
         return messages
 
-    def _forget(self, layer: Any, tell: Callable[[Delta], object]) -> None:
+    def _forget(self, layer: Any) -> None:
         id_ = self._ids.pop(layer)
         del self._told[id_]
-        tell(LayerRemoved(id_))
+        self._tell(LayerRemoved(id_))
 
-    def _add(self, layer: Any, index: int, tell: Callable[[Delta], object]) -> None:
+    def _add(self, layer: Any, index: int) -> None:
         id_, self._next_id = self._next_id, self._next_id + 1
         self._ids[layer] = id_
         described = self._describe(layer, id_)
@@ -208,7 +211,7 @@ class Scene:
         self._told = dict(told)
         self._watch.attributes.discard(layer)
         self._watch.thumbnails.add(layer)
-        tell(LayerAdded(described, index))
+        self._tell(LayerAdded(described, index))
 
     def _describe(self, layer: Any, id_: int) -> Layer:
         kind: LayerKind = kind_of(layer) or "image"
@@ -233,7 +236,7 @@ class Scene:
             id_ = self._ids[layer]
             told = self._told[id_]
             now = read_all(layer, told.kind)
-            self._told[id_] = _replace(told, attributes=now)
+            self._told[id_] = replace(told, attributes=now)
             for client, changes in self._answers.sort(id_, told.attributes, now).items():
                 self._on_delta(LayerChanged(id_, changes), client)
         self._watch.attributes.clear()
@@ -259,9 +262,10 @@ class Scene:
 
     def _read_scene(self) -> Changes:
         selection = self._viewer.layers.selection
-        selected = sorted(self._ids[layer] for layer in selection if layer in self._ids)
-        said = {"selected": selected, "active": self._ids.get(selection.active)}
-        return check_view("scene", {**canvas_of(self._viewer), **said})
+        said: Changes = canvas_of(self._viewer)
+        said["selected"] = [*sorted(self._ids[one] for one in selection if one in self._ids)]
+        said["active"] = self._ids.get(selection.active)
+        return check_view("scene", said)
 
     def _tell_thumbnails(self, now: float) -> float:
         if not self._watch.thumbnails:
@@ -296,7 +300,7 @@ class Scene:
         IntentError
             There is no such layer or attribute, or napari does not take the value: says why.
         """
-        self._know_layers()
+        self._tell_layers()
         layer = self._layer_of(intent)
         apply_changes(self._viewer, self._ids, intent.target, intent.changes, layer)
         if layer is not None:
@@ -313,24 +317,20 @@ class Scene:
 
         The reply to "open" names the layers that came; they are told before it is sent.
         """
-        self._know_layers()
+        self._tell_layers()
         try:
             reply = self._commands.execute(command)
         except IntentError as error:
             return Reply(id=command.id, error=str(error))
-        self._know_layers()
+        self._tell_layers()
         if command.name == "open":
-            ids = [self._ids[layer] for layer in self._commands.opened if layer in self._ids]
+            ids: Value = [self._ids[one] for one in self._commands.opened if one in self._ids]
             return Reply(id=command.id, values={"layers": ids})
         return reply
 
     def point_at(self, position: tuple[float, ...]) -> None:
         """Have the next flush say what is at a position in world coordinates."""
         self._under_cursor.point_at(position)
-
-    def _know_layers(self) -> None:
-        """Have every layer that napari has a number, and none that is gone."""
-        self._tell_layers()
 
     def _layer_of(self, intent: Intent) -> Any:
         if intent.target != "layer":
@@ -342,16 +342,15 @@ class Scene:
 
     def _actual(self, intent: Intent) -> Changes:
         """Return what the attributes are that an intent is about, as far as there are any."""
-        layer = next((la for la, id_ in self._ids.items() if id_ == intent.layer), None)
         actual: Changes = {}
         if intent.target == "layer":
-            kind = kind_of(layer) if layer is not None else None
-            if kind is not None:
-                for name in intent.changes:
-                    try:
-                        actual[name] = read(layer, kind, name)
-                    except DataError:
-                        continue
+            told = self._told.get(intent.layer)
+            layer = next((one for one, id_ in self._ids.items() if id_ == intent.layer), None)
+            for name in intent.changes if told is not None else ():
+                try:
+                    actual[name] = read(layer, told.kind, name)
+                except DataError:  # there is no such attribute
+                    continue
             return actual
         views: dict[str, Changes] = {
             "dims": _fields(dims_of(self._viewer)),
@@ -366,8 +365,9 @@ def _fields(struct: Any) -> Changes:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
-def _replace(layer: Layer, **changes: Any) -> Layer:
-    return Layer(**{**_fields(layer), **changes})  # type: ignore[arg-type]
+def _array_of(layer: Layer) -> tuple[int, str, bool, bool]:
+    """Return what a layer keeps while its data grow or shrink."""
+    return layer.ndim, layer.dtype, layer.rgb, layer.multiscale
 
 
 def _only(clients: dict[int, Changes]) -> int:

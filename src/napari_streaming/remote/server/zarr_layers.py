@@ -113,7 +113,7 @@ def _layers_of_group(path: Path, group: zarr.Group) -> list[Any]:
     names = _names_of_labels(dict(labels.attrs)) if labels is not None else []
     for name in names:
         labelled = labels[name]  # type: ignore[index]
-        found = image_of(dict(labelled.attrs))  # type: ignore[union-attr]
+        found = image_of(dict(labelled.attrs))
         if found is not None:
             layers.append(_labels_layer(labelled, found, name))
     return layers
@@ -199,16 +199,18 @@ def _placed(image: OmeImage, axes: Sequence[str], ndim: int) -> dict[str, Any]:
         "scale": [image.scale.get(name, 1.0) or 1.0 for name in axes],
         "axis_labels": tuple(axes),
     }
+    units = tuple(image.units.get(name) or "pixel" for name in axes)
+    return placed | ({"units": units} if _known_units(units) else {})
+
+
+def _known_units(units: Sequence[str]) -> bool:
+    """Whether napari can understand these units; it refuses a layer with others."""
     import pint
 
-    units = tuple(image.units.get(name) or "pixel" for name in axes)
-    registry = pint.get_application_registry()
     try:
-        if all(registry.Unit(unit) is not None for unit in units):
-            placed["units"] = units
+        return all(pint.get_application_registry().Unit(unit) is not None for unit in units)
     except (pint.UndefinedUnitError, pint.DefinitionSyntaxError, ValueError):
-        return placed
-    return placed
+        return False
 
 
 def _channels(attributes: dict[str, Any], count: int) -> list[_Channel]:
