@@ -14,6 +14,7 @@
     ├── TransportError        the address or the shared memory cannot be used (also an OSError)
     │   └── AddressInUseError somebody else listens there
     ├── ViewerError           a viewer that cannot be started
+    ├── IntentError           a change or a command that a remote scene refuses
     └── ProtocolError         the other side broke the protocol
         ├── MalformedError    bytes that are no message, or a message out of bounds
         ├── VersionError      another protocol version
@@ -31,6 +32,7 @@ __all__ = [
     "ContextError",
     "DataError",
     "EncoderError",
+    "IntentError",
     "MalformedError",
     "PipelineError",
     "ProtocolError",
@@ -91,6 +93,10 @@ class AddressInUseError(TransportError):
 
 class ViewerError(StreamingError):
     """A viewer that cannot be started: no screen, or it failed while it started."""
+
+
+class IntentError(StreamingError):
+    """A change that a remote scene refuses, or a command that it cannot carry out: why."""
 
 
 class ProtocolError(StreamingError):

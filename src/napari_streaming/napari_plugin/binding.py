@@ -15,6 +15,7 @@ from napari.layers import Image, Layer
 
 from napari_streaming.napari_plugin.geometry_layer import GeometryLayer
 from napari_streaming.napari_plugin.layers import geometry, limits_of, make_layer, position
+from napari_streaming.napari_plugin.put_away import is_put_away
 from napari_streaming.receive.batching import Batcher, BatchingPolicy
 from napari_streaming.receive.catalog import Catalog
 from napari_streaming.receive.layer_view import LayerView
@@ -170,7 +171,7 @@ class LayerBinding:
         if self._moving:
             return
         for key, bound in list(self._bound.items()):
-            if bound.layer not in self._viewer.layers:
+            if bound.layer not in self._viewer.layers and not is_put_away(bound.layer):
                 del self._bound[key]
                 bound.view.discard()
 
