@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_streaming.errors import StreamingError, URLError
-from napari_streaming.uri import DEFAULT_URL, SCHEMES, StreamURL, parse_url
+from napari_streaming.uri import (
+    DEFAULT_URL,
+    SCHEMES,
+    StreamURL,
+    is_session_url,
+    parse_session_url,
+    parse_url,
+)
 
 
 @pytest.mark.parametrize(
@@ -261,3 +268,45 @@ def test_any_text_is_a_url_or_refused(start, rest):
     except URLError:
         return
     assert parse_url(str(url)) == url
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ws://127.0.0.1:8766/session#6c1b",
+        "wss://gpu1:8766/session?cert=c.pem#6c1b",
+        "ws://[::1]:8766/session#6c1b",
+    ],
+)
+def test_sessions_have_urls_of_their_own(text):
+    url = parse_session_url(f" {text} ")
+    assert (str(url), url.path, url.token) == (text, "session", "6c1b")
+    assert is_session_url(text)
+    with pytest.raises(URLError, match="remote session and no stream"):
+        parse_url(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ws://127.0.0.1:8766#6c1b", "written like"),
+        ("tcp://127.0.0.1:8766/session#6c1b", "written like"),
+        ("ws://127.0.0.1:8766/sessions#6c1b", "written like"),
+        ("ws://127.0.0.1:8766/session", "token is missing"),
+        ("ws://127.0.0.1/session#6c1b", "host and port"),
+        ("ws://127.0.0.1:8766/session?curve#6c1b", "wss://"),
+        ("ws://127.0.0.1:0/session#6c1b", "port 0"),
+        ("", "written like"),
+    ],
+)
+def test_what_is_no_session_is_refused_with_words_and_without_its_token(text, words):
+    with pytest.raises(URLError, match=words) as caught:
+        parse_session_url(text)
+    assert "6c1b" not in str(caught.value)
+
+
+def test_who_listens_for_sessions_may_leave_out_path_and_token():
+    url = parse_session_url("ws://127.0.0.1:0", listen=True)
+    assert (str(url), url.listen) == ("ws://127.0.0.1:0/session?listen", True)
+    assert url.with_token("t").shareable() == "ws://127.0.0.1:0/session#t"
+    assert not is_session_url("ws://127.0.0.1:8765")

@@ -12,6 +12,7 @@ A URL is *connected to*; with ``?listen`` it is bound and the other side connect
     ipc://session                     a socket in the runtime folder of this user
     ipc:///path/to/socket             a socket at that path
     memory://name                     inside one process, for tests
+    ws://127.0.0.1:8766/session#6c1b…   no stream, but a remote session
 
 The token stays in the fragment, which is never part of a request.
 
@@ -36,11 +37,19 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from napari_streaming.errors import URLError
 
-__all__ = ["DEFAULT_URL", "SCHEMES", "StreamURL", "parse_url"]
+__all__ = [
+    "DEFAULT_URL",
+    "SCHEMES",
+    "StreamURL",
+    "is_session_url",
+    "parse_session_url",
+    "parse_url",
+]
 
 SCHEMES = ("tcp", "ws", "wss", "ipc", "memory", "openhcs+tcp", "openhcs+ipc")
 DEFAULT_URL = "tcp://127.0.0.1:5555?listen"
 _WITH_PORT = ("tcp", "ws", "wss")
+_SESSION = re.compile(r"(\s*wss?://[^/?#]*)/(session)/?(?=[?#]|\s*\Z)")
 _OPTIONS = {
     "listen": SCHEMES,
     "curve": ("tcp",),
@@ -66,7 +75,7 @@ class StreamURL:
     port : int
         0 for ``ipc`` and ``memory`` of our own; with `listen`, 0 means "any free port".
     path : str
-        Socket path (``ipc``) or name (``ipc``, ``memory``).
+        Socket path (``ipc``) or name (``ipc``, ``memory``); of a remote session, "session".
     listen : bool
         Bind there instead of connecting.
     curve : bool
@@ -113,7 +122,7 @@ class StreamURL:
         """The URL without flags and token: what both sides agree on."""
         if self.carrier in _WITH_PORT:
             host = f"[{self.host}]" if ":" in self.host else self.host
-            return f"{self.scheme}://{host}:{self.port}"
+            return f"{self.scheme}://{host}:{self.port}" + (f"/{self.path}" if self.path else "")
         return f"{self.scheme}://{quote(self.path)}"
 
     @property
@@ -215,6 +224,8 @@ def parse_url(text: str, *, listen: bool | None = None) -> StreamURL:
         if not parts.hostname or port is None:
             needed = f"{scheme}://127.0.0.1:5555?listen"
             raise URLError(f"{shown!r}: host and port are needed, like {needed}")
+        if is_session_url(text):
+            raise URLError(f"{shown!r}: this is a remote session and no stream; open it in napari")
         if parts.path.strip("/"):
             raise URLError(f"{shown!r}: a {scheme} URL has no path ({parts.path!r})")
         if port == 0 and not common["listen"]:
@@ -227,6 +238,44 @@ def parse_url(text: str, *, listen: bool | None = None) -> StreamURL:
     else:
         url = StreamURL(scheme, path=path, **common)
     return _checked_openhcs(url, shown) if url.dialect else url
+
+
+def is_session_url(text: str) -> bool:
+    """Return whether this is, or means to be, the URL of a remote session."""
+    return _SESSION.match(text) is not None
+
+
+def parse_session_url(text: str, *, listen: bool = False) -> StreamURL:
+    """Parse the URL of a remote session, like ``ws://127.0.0.1:8766/session#6c1b…``.
+
+    Parameters
+    ----------
+    text : str
+        Who listens may leave out the path and the token.
+    listen : bool
+        Whether to listen there.
+
+    Returns
+    -------
+    StreamURL
+        Its `path` is "session".
+
+    Raises
+    ------
+    URLError
+        With the offending value and what to write instead.
+    """
+    shown = text.strip().partition("#")[0]
+    example = "ws://127.0.0.1:8766/session#TOKEN"
+    match = _SESSION.match(text)
+    if match is None and not (listen and text.strip().startswith(("ws://", "wss://"))):
+        raise URLError(f"{shown!r}: a remote session is written like {example}")
+    url = parse_url(match[1] + text[match.end() :] if match else text, listen=listen)
+    if not (url.token or listen):
+        raise URLError(
+            f"{shown!r}: the token is missing; paste all that the server says: {example}"
+        )
+    return replace(url, path="session")
 
 
 def _check_option(shown: str, scheme: str, key: str, value: str) -> None:

@@ -30,7 +30,7 @@ from napari_streaming.transport.base import (
     Received,
     Refused,
 )
-from napari_streaming.transport.tls import client_context, server_context
+from napari_streaming.transport.tls import client_context, refuse_plain_text, server_context
 from napari_streaming.transport.waker import Waker
 from napari_streaming.transport.ws_connection import (
     GONE,
@@ -181,7 +181,7 @@ class ListeningEndpoint(_WebSocketEndpoint):
         self._failures = Failures()
 
     def open(self) -> None:
-        _refuse_plain_text(self.url)
+        refuse_plain_text(self.url)
         if self.url.scheme == "wss":
             self._context = server_context(self.url)
         where = self.url.address
@@ -264,7 +264,7 @@ class ConnectingEndpoint(_WebSocketEndpoint):
         self._is_met = False
 
     def open(self) -> None:
-        _refuse_plain_text(self.url)
+        refuse_plain_text(self.url)
         if self.url.scheme == "wss":
             client_context(self.url)  # what is wrong with it is better said now
         self._seek_at = 0.0
@@ -308,24 +308,6 @@ class ConnectingEndpoint(_WebSocketEndpoint):
         self.url = url
         self._seek_at, self._pause = 0.0, _FIRST_RETRY
         self.wake()
-
-
-def _refuse_plain_text(url: StreamURL) -> None:
-    """Refuse to send a token and data through a network for everybody to read."""
-    if url.scheme == "wss" or url.is_local or url.insecure:
-        return
-    here = replace(url, host="127.0.0.1", token="")
-    there = f"ssh -L {url.port}:127.0.0.1:{url.port}"
-    how = (
-        f"use wss:// with ?cert=… and ?key=…; or listen at {here} and have the others tunnel "
-        f"with '{there} {socket.gethostname()}'"
-        if url.listen
-        else f"use wss://, if they listen so; or tunnel with '{there} {url.host}' to {here}"
-    )
-    raise TransportError(
-        f"{url.redacted()} would send all data and the token unencrypted through the network: "
-        f"{how}; or say ?insecure where you trust everybody on the way"
-    )
 
 
 def _listen(url: StreamURL) -> socket.socket:

@@ -1,0 +1,1 @@
+"""napari on a machine with a GPU, its canvas on another: the remote session."""

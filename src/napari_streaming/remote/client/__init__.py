@@ -1,0 +1,1 @@
+"""The side that looks on: decodes what the server draws and sends what the user does."""
