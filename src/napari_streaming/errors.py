@@ -8,6 +8,7 @@
     ├── ClosedError           a call on something closed, or carried over a fork
     ├── StopRequested         a viewer wants the program to end
     ├── PipelineError         a pipeline that cannot run as described, or wells that failed
+    ├── EncoderError          a video encoder that does not work here, or no more
     ├── StorageError          values that cannot be kept or read back, and where
     ├── TransportError        the address or the shared memory cannot be used (also an OSError)
     │   └── AddressInUseError somebody else listens there
@@ -27,6 +28,7 @@ __all__ = [
     "AddressInUseError",
     "ClosedError",
     "DataError",
+    "EncoderError",
     "MalformedError",
     "PipelineError",
     "ProtocolError",
@@ -63,6 +65,10 @@ class StopRequested(StreamingError):  # no error, but what somebody asked for
 
 class PipelineError(StreamingError):
     """A pipeline that cannot run as it is described, or that ran and failed for some wells."""
+
+
+class EncoderError(StreamingError):
+    """A video encoder that does not work on this machine, or that stopped working."""
 
 
 class StorageError(StreamingError):

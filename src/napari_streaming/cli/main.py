@@ -184,3 +184,18 @@ def _bench(
     from napari_streaming.cli.bench import bench
 
     bench(name, json)
+
+
+@app.command("doctor")
+def _doctor(
+    json: Annotated[
+        str | None, typer.Option(help="Also as JSON; - for the standard output.", metavar="FILE")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Try encoders again that were tried before.")
+    ] = False,
+) -> None:
+    """Say what works on this machine, what does not and why, and how fast."""
+    from napari_streaming.cli.doctor import doctor
+
+    doctor(json, fresh)
