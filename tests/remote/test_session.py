@@ -16,7 +16,7 @@ from napari_streaming.remote.server.server import SessionServer
 from napari_streaming.uri import parse_session_url
 from napari_streaming.wire import remote as wire
 
-TOKEN, WRONG = "the-token", "wrong"  # noqa: S105
+TOKEN, WRONG = "the-token", "wrong"
 
 
 def move(x, **fields):

@@ -247,7 +247,7 @@ def _modifiers(event: Any) -> tuple[Any, ...]:
 
 def _name_of(event: QKeyEvent) -> str:
     """Return vispy's name of a key; empty: it has none."""
-    name = _KEYS.get(Qt.Key(event.key()))
+    name: str | None = _KEYS.get(Qt.Key(event.key()))
     if name is not None:
         return name
     code = event.key()
