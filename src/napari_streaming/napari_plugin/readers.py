@@ -1,4 +1,4 @@
-"""Opening a stream URL: the reader hands it to the Stream Receiver and connects nothing itself.
+"""Opening a URL: the reader hands it to the dock that it is for, and connects nothing itself.
 
 ``napari --plugin napari-streaming tcp://…`` dies of an exception in a reader, so that a URL
 that cannot be used must only ever show as a message.
@@ -10,20 +10,22 @@ from collections.abc import Callable
 from typing import Any
 
 from napari_streaming.errors import StreamingError, URLError
-from napari_streaming.uri import SCHEMES, parse_url
+from napari_streaming.uri import SCHEMES, is_session_url, parse_url
 
 __all__ = ["get_reader"]
 
-PLUGIN, WIDGET = "napari-streaming", "Stream Receiver"
+PLUGIN, WIDGET, REMOTE = "napari-streaming", "Stream Receiver", "Remote GPU Session"
 
 
 def get_reader(path: str | list[str]) -> Callable[[Any], list[tuple[None]]] | None:
-    """Return a reader if the path is a stream URL (or a list of them)."""
+    """Return a reader if the path is the URL of a stream or a session (or a list of them)."""
     paths = path if isinstance(path, list) else [path]
     return _read if paths and all(_is_stream_url(one) for one in paths) else None
 
 
 def _is_stream_url(text: str) -> bool:
+    if is_session_url(text):
+        return True
     try:
         return parse_url(text).carrier != "memory"
     except URLError:
@@ -32,7 +34,7 @@ def _is_stream_url(text: str) -> bool:
 
 
 def _read(path: str | list[str]) -> list[tuple[None]]:
-    """Open the dock with these URLs; no layer comes from here."""
+    """Open the docks with these URLs; no layer comes from here."""
     import napari
     from napari.utils.notifications import show_error, show_warning
 
@@ -40,8 +42,9 @@ def _read(path: str | list[str]) -> list[tuple[None]]:
     if viewer is None:
         show_warning("a stream URL needs a napari window: use napari_streaming.receive in scripts")
         return [(None,)]
-    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
     for url in path if isinstance(path, list) else [path]:
+        widget = REMOTE if is_session_url(url) else WIDGET
+        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, widget)
         try:
             dock.open(url)
         except StreamingError as error:
