@@ -157,6 +157,28 @@ def _watch(
     )  # fmt: skip
 
 
+@app.command("serve")
+def _serve(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="What napari opens; OME-Zarr lazily.")
+    ] = None,
+    listen: Annotated[str, typer.Option(help="Where.", metavar="URL")] = "ws://127.0.0.1:8766",
+    size: Annotated[str, typer.Option(help="Of the picture.", metavar="WxH")] = "1920x1080",
+    encoder: Annotated[str, typer.Option(help="One of those that `doctor` lists.")] = "auto",
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of which clients may open files.")
+    ] = None,
+    receive: Annotated[
+        str | None,
+        typer.Option(help="Show what is published here, too.", metavar="URL"),
+    ] = None,
+) -> None:
+    """Render napari here, without a window, and show it in a napari elsewhere."""
+    from napari_streaming.cli.serve import serve
+
+    serve(paths or [], listen, size, encoder, root, receive)
+
+
 @app.command("demo")
 def _demo(
     output: Annotated[Path, typer.Option(help="Where the screenshot goes.")] = Path("demo.png"),

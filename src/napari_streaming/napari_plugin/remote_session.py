@@ -181,9 +181,9 @@ class RemoteSession:
         now = time.monotonic()
         if shown is not None and shown.header.sequence == sequence:
             self._latencies.append(now + self._client.clock_offset - shown.header.rendered)
+            if self._layers is not None:
+                self._layers.frame_shown(shown.header.intent)
         self._frames.add(1, now)
-        if self._layers is not None:
-            self._layers.frame_shown()
 
     def stats(self) -> RemoteStats:
         """Return how it is doing."""

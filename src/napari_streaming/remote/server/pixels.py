@@ -8,6 +8,7 @@ next picture builds on it.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -60,6 +61,8 @@ class PixelLoop:
     on_frame : callable
         Called with the clients, the header and the access unit of each frame; in the loop's
         thread, so it must only pass them on.
+    tick : callable
+        Called in each turn of the loop; returns in how many seconds it wants to be, at the latest.
     """
 
     def __init__(
@@ -67,8 +70,9 @@ class PixelLoop:
         canvas: HeadlessCanvas,
         choose: ChooseEncoder,
         on_frame: Callable[[tuple[int, ...], FrameHeader, AccessUnit], None],
+        tick: Callable[[], float] = lambda: math.inf,
     ) -> None:
-        self._canvas, self._on_frame = canvas, on_frame
+        self._canvas, self._on_frame, self._tick = canvas, on_frame, tick
         self._streams = Streams(choose)
         self._capture = Capture()
         self._posted: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
@@ -170,7 +174,7 @@ class PixelLoop:
             while not self._stopping:
                 self._wake.clear()
                 self._run_posted()
-                wait = self._show()
+                wait = min(self._tick(), self._show())
                 self._wake.wait(wait)
         finally:
             self._close()
