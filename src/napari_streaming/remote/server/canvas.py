@@ -349,7 +349,7 @@ def _find_way() -> Way:
     way, tried = find_way(egl=egl)
     _log.info("OpenGL by %s", way)
     if way.name == "glx":
-        _log.warning("Without EGL, drawing goes through the X server %s. Tried:", way.display)
+        _log.warning("Without EGL, drawing goes through the X server %s.", way.display)
     for line in tried:
         _log.log(logging.WARNING if way.name == "glx" else logging.INFO, "  %s", line)
     return way

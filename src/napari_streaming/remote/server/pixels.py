@@ -212,11 +212,11 @@ class PixelLoop:
         return min(waits)
 
     def _send(self, stream: Stream) -> None:
+        stream.began = time.monotonic()
         picture = self._in_context(lambda: self._draw_and_capture(stream))
-        now = time.monotonic()
-        unit = stream.encode(picture, now)
+        unit = stream.encode(picture, time.monotonic())
         self._encode_ms = unit.milliseconds
-        stream.shown, stream.began = self._drawing, now
+        stream.shown = self._drawing
         self._hand_over(tuple(stream.sinks.values()), unit)
 
     def _refine(self, stream: Stream, now: float) -> float:

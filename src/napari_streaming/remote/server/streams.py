@@ -85,7 +85,7 @@ class Stream:
     refined : int
         The last that was handed over without loss.
     began : float
-        When the last was handed over.
+        When work on the last began.
     keyframe : bool
         Whether the next must decode by itself.
     """
