@@ -55,12 +55,10 @@ def serve(
     url = _session_url(listen)
     # Fonts alone, and no screen: napari's own text needs Qt's.
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
-    from napari.components import ViewerModel
-
-    from napari_streaming.remote.server.opening import open_paths
+    from napari_streaming.remote.server.opening import new_viewer, open_paths
     from napari_streaming.remote.server.session import RemoteServer
 
-    viewer = ViewerModel()
+    viewer = new_viewer()
     tick, close = _receiver(viewer, receive) if receive else (_never, _nothing)
     server = RemoteServer(
         viewer,

@@ -180,7 +180,8 @@ class RemoteSession:
         shown, self._shown = self._shown, None
         now = time.monotonic()
         if shown is not None and shown.header.sequence == sequence:
-            self._latencies.append(now + self._client.clock_offset - shown.header.rendered)
+            if shown.header.codec != "zstd":  # which waits for the scene to rest
+                self._latencies.append(now + self._client.clock_offset - shown.header.rendered)
             if self._layers is not None:
                 self._layers.frame_shown(shown.header.intent)
         self._frames.add(1, now)

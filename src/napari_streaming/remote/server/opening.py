@@ -11,7 +11,14 @@ from napari_streaming.errors import DataError
 from napari_streaming.remote.layer_attributes import REFUSALS, short_reason
 from napari_streaming.remote.server.zarr_layers import is_zarr, layers_of_zarr
 
-__all__ = ["open_paths"]
+__all__ = ["new_viewer", "open_paths"]
+
+
+def new_viewer() -> Any:
+    """Return a viewer without a window: napari's own model, empty."""
+    from napari.components import ViewerModel
+
+    return ViewerModel()
 
 
 def open_paths(viewer: Any, paths: Sequence[str | Path]) -> list[Any]:

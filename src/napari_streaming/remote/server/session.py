@@ -76,6 +76,7 @@ class RemoteServer:
         self._is_dirty = True
         self._described_at = 0.0
         self._ratio = 1.0
+        self._was_sized = False
         self._canvas = HeadlessCanvas(viewer, size)
         self._loop = PixelLoop(self._canvas, self._choose, self._on_frame, self._tick)
         self._scene = Scene(
@@ -215,6 +216,9 @@ class RemoteServer:
         if isinstance(message, Resize):
             self._ratio = message.ratio
             canvas.resize((message.width, message.height), message.ratio)
+            if not self._was_sized:  # nobody has looked yet: all of it is to be seen
+                self._was_sized = True
+                canvas.viewer.reset_view()
             self._scene.set_canvas(message.width, message.height, message.ratio)
             self._is_dirty = True
         elif isinstance(message, Pointer):
