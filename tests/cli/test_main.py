@@ -18,6 +18,7 @@ from napari_streaming.demo import __main__ as demo_program
 from napari_streaming.errors import TransportError
 from napari_streaming.receive.catalog import StreamedLayer
 from napari_streaming.receive.receiver import Receiver
+from napari_streaming.uri import SCHEMES
 
 
 def run(*arguments):
@@ -100,7 +101,7 @@ def test_an_error_is_one_line_and_no_traceback(picture):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "napari-streaming: 'http://h:1': a stream URL starts with one of "
-        "tcp://, ipc://, memory://\n"
+        f"{', '.join(f'{scheme}://' for scheme in SCHEMES)}\n"
     )
 
 

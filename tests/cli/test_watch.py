@@ -155,7 +155,7 @@ def test_a_pattern_and_files_that_cannot_be_read(command, writer, viewer, tmp_pa
     until(lambda: sorted(first_pixels(viewer, "raw")) == [0, 1, 2])
     until(lambda: watch.said("preview.tif does not fit"))
     assert set(viewer.layers["raw"].coordinates["well"]) == {"A01", "B01", "C01"}
-    assert any("A01_s9.tif" in line.text for line in viewer.layers.log)
+    until(lambda: any("A01_s9.tif" in line.text for line in viewer.layers.log))
     code, summary = watch.end(signal.SIGTERM)
     assert code == 0
     assert "1 could not be read or shown; 1 file did not fit the pattern" in summary

@@ -310,6 +310,23 @@ def test_a_session_does_not_leave_the_machine_unencrypted(stage, watcher):
         SessionServer(parse_session_url("wss://0.0.0.0:8766", listen=True), "t", stage)
 
 
+def test_sessions_go_through_tls(stage, watcher, until, certificate):
+    where = f"wss://127.0.0.1:0?{'&'.join(certificate)}"
+    server = stage.server = SessionServer(parse_session_url(where, listen=True), TOKEN, stage)
+    server.start()
+    try:
+        address = f"wss://127.0.0.1:{server.url.port}/session"
+        one = watcher(url=parse_session_url(f"{address}?{certificate[0]}#{TOKEN}"))
+        until(lambda: stage.pacings)
+        stage.show(one.client.number, sequence=1)
+        until(lambda: one.frames)
+        other = watcher(url=parse_session_url(f"{address}#{TOKEN}"), wait=False)
+        until(lambda: other.state.startswith("refused"))
+        assert "certificate" in other.state
+    finally:
+        server.close()
+
+
 def test_a_port_that_is_taken_is_said_so(server, stage):
     url = parse_session_url(f"ws://127.0.0.1:{server.url.port}", listen=True)
     with pytest.raises(AddressInUseError):
@@ -329,10 +346,23 @@ def test_a_broken_connection_is_resumed_with_the_same_role(stage, watcher, until
     until(lambda: one.controller.client == 1 == one.client.number)
     assert one.client.send_intent("layer", {"opacity": 0.2}, layer=1) >> 32 == 1
     until(lambda: one.messages(wire.Accepted))
-    one.client.shown(99)  # of the old connection
+    one.client.shown(500)  # of the old connection
     stage.show(1, sequence=100)
     until(lambda: stage.named("credit"))
+    one.client.send_intent("layer", {"opacity": 0.2}, layer=1)
+    until(lambda: len(one.messages(wire.Accepted)) == 2)
     assert one.state == "connected"
+
+
+def test_when_pictures_break_the_state_is_closed_too(stage, stranger, until):
+    state, pixels = stranger(), stranger("pixels")
+    session = state.greet().session
+    pixels.say(wire.Attach(session))
+    until(lambda: stage.pacings)
+    pixels.socket.socket.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(ConnectionClosed):
+        state.hear_of(wire.Reject)
+    assert stranger().greet(resume=session).resumed
 
 
 def test_a_client_may_come_back_before_the_server_knows_it_was_gone(stage, stranger, until):
@@ -360,6 +390,28 @@ def test_a_view_token_resumes_no_one_who_steers(stranger, viewer_token):
     session = stranger().greet().session
     welcome = stranger().greet(resume=session, token=viewer_token)
     assert (welcome.resumed, welcome.role) == (False, "view")
+
+
+def test_a_server_that_is_not_there_is_waited_for(watcher, until):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        url = parse_session_url(f"ws://127.0.0.1:{taken.getsockname()[1]}/session#t")
+        one = watcher(url=url, wait=False)
+        until(lambda: len(one.states) >= 4)
+    assert one.states[:3:2] == ["connecting", "connecting"]
+    assert one.states[1].startswith("lost: ")
+
+
+def test_what_is_no_session_server_is_refused(watcher, until):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        url = parse_session_url(f"ws://127.0.0.1:{other.getsockname()[1]}/session#t")
+        one = watcher(url=url, wait=False)
+        for _ in range(2):
+            connection, _ = other.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+        until(lambda: one.state.startswith("refused"))
 
 
 def test_a_server_that_ends_says_so(server, watcher, until):

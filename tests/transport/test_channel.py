@@ -370,7 +370,8 @@ def test_a_connecting_side_that_dies_is_noticed_without_a_word(party, until, url
     until(lambda: server.lost_because, timeout=5)
 
 
-@pytest.mark.parametrize("url", [*WITH_PORT, "ipc://a"])
+# Only ZeroMQ tells when what was sent has left: a WebSocket that closes drops what it has not.
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "ipc://a"])
 def test_what_a_peer_said_before_it_died_is_heard(party, until, url):
     """Also where an answer shows that it died before all of it was read."""
     server = party(listening(url), "view", ack=True)

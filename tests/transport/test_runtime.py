@@ -148,7 +148,7 @@ def test_a_second_listener_is_told_who_is_the_first(private_runtime):
 
 @pytest.mark.parametrize("scheme", ["ws", "tcp"])
 def test_a_port_is_taken_whatever_is_spoken_there(private_runtime, scheme):
-    runtime.announce(HERE)
+    announce()
     with pytest.raises(AddressInUseError, match=rf"process {os.getpid()}.*another port"):
         runtime.refuse_if_taken(parse_url(f"{scheme}://127.0.0.1:5555?listen"))
 

@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 import time
 
@@ -642,23 +640,6 @@ def test_unless_somebody_says_so(endpoint):
 
 
 # ---- TLS -------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl to make a certificate")
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-keyout", folder / "key.pem", "-out", folder / "cert.pem"),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return f"cert={folder}/cert.pem", f"key={folder}/key.pem"
 
 
 @pytest.fixture

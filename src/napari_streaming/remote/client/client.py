@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from http import HTTPStatus
 from typing import Any, NoReturn
 
 from msgspec.structs import replace as with_fields
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from napari_streaming.errors import ClosedError, ProtocolError, StateError, StreamingError
+from napari_streaming.errors import ClosedError, StateError
+from napari_streaming.remote.client.failures import LostError, RefusedError, in_words
 from napari_streaming.remote.link import QUIET, Link, writing
 from napari_streaming.transport.tls import client_context, refuse_plain_text
 from napari_streaming.uri import StreamURL
@@ -29,7 +27,6 @@ __all__ = ["SessionClient"]
 _WITHIN = 10.0  # seconds, to connect and be welcomed
 _PING_EACH, _SILENCE = 1.0, 6.0  # seconds
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0  # seconds
-_TRY_AGAIN = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class SessionClient:
@@ -221,10 +218,10 @@ class SessionClient:
             began = time.monotonic()
             try:
                 await self._take_part()
-            except _RefusedError as error:
+            except RefusedError as error:
                 self._on_state(f"refused: {error}")
                 return
-            except _LostError as error:
+            except LostError as error:
                 self._on_state(f"lost: {error}")
             if time.monotonic() - began > _WITHIN:
                 pause = _FIRST_PAUSE
@@ -233,32 +230,12 @@ class SessionClient:
 
     async def _take_part(self) -> None:
         """Be in the session until the connection breaks; never return otherwise."""
-        try:
+        with in_words():
             async with contextlib.AsyncExitStack() as stack:
                 async with asyncio.timeout(_WITHIN):
                     state, pixels = await self._connect(stack)
                     await self._greet(state, pixels)
                 await self._converse(state, pixels)
-        except InvalidStatus as error:
-            body = (error.response.body or b"")[:200].decode(errors="replace").strip()
-            status = error.response.status_code
-            kind = _LostError if status in _TRY_AGAIN else _RefusedError
-            raise kind(f"the server answers {status}: {body}") from None
-        except InvalidHandshake as error:
-            raise _RefusedError(f"who listens there is no session server: {error}") from None
-        except ssl.SSLCertVerificationError as error:
-            raise _RefusedError(
-                f"the server's certificate is not trusted: {error.verify_message}; add ?cert=… "
-                "with the server's certificate to the URL"
-            ) from None
-        except TimeoutError:
-            raise _LostError("the server does not answer") from None
-        except ConnectionClosed:
-            raise _LostError("the connection broke") from None
-        except ProtocolError as error:
-            raise _LostError(f"the server breaks the protocol: {error}") from None
-        except OSError as error:
-            raise _LostError(error.strerror or str(error)) from None
 
     async def _connect(
         self, stack: contextlib.AsyncExitStack
@@ -327,7 +304,7 @@ class SessionClient:
                     results = await asyncio.gather(*tasks, return_exceptions=True)
                 # A Reject says more than the connection that broke behind it.
                 errors = [e for e in results if isinstance(e, Exception)]
-                raise next((e for e in errors if isinstance(e, _RefusedError)), errors[0])
+                raise next((e for e in errors if isinstance(e, RefusedError)), errors[0])
         except asyncio.CancelledError:  # we leave for good, and say so with the code 1000
             await asyncio.gather(state.close(), pixels.close())
             raise
@@ -384,14 +361,6 @@ class SessionClient:
             self._clock_offset = pong.now - (pong.time + now) / 2
 
 
-class _LostError(StreamingError):
-    """The connection is gone, and may come back."""
-
-
-class _RefusedError(StreamingError):
-    """The server does not want us, and will not the next time either."""
-
-
 async def _receive(connection: ClientConnection) -> wire.FromServer:
     data = await connection.recv()
     if isinstance(data, str):
@@ -405,4 +374,4 @@ async def _receive(connection: ClientConnection) -> wire.FromServer:
 def _refuse(message: wire.FromServer) -> NoReturn:
     if not isinstance(message, wire.Reject):
         raise StateError(f"{type(message).__name__} on /pixels")
-    raise _RefusedError(message.reason or message.code)
+    raise RefusedError(message.reason or message.code)

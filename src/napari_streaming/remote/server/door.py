@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import TypeVar
 
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from napari_streaming.errors import MalformedError, ProtocolError, StateError
+from napari_streaming.remote.link import QUIET
 from napari_streaming.transport.ws_limits import Failures
+from napari_streaming.uri import StreamURL
 from napari_streaming.wire import remote as wire
 from napari_streaming.wire.codec import Buffer
 
@@ -36,6 +39,29 @@ class Door:
     def __init__(self) -> None:
         self._failures = Failures()
         self._strangers = 0
+
+    async def open(
+        self,
+        url: StreamURL,
+        context: ssl.SSLContext | None,
+        handle: Callable[[ServerConnection], Awaitable[None]],
+    ) -> Server:
+        """Listen; raises OSError if that cannot be."""
+        return await serve(
+            handle,
+            url.host,
+            url.port,
+            ssl=context,
+            process_request=self.check_request,
+            open_timeout=HELLO_WITHIN,
+            close_timeout=GOODBYE,
+            ping_interval=None,  # the protocol has its own
+            compression=None,
+            max_size=wire.MAX_TO_SERVER,
+            max_queue=64,
+            server_header=None,
+            logger=QUIET,
+        )
 
     def check_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Refuse what is no client of ours; the others say who they are in a Hello."""

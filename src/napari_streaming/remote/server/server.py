@@ -1,8 +1,7 @@
 """The sockets of a remote session: one port, two WebSockets for each client, one thread.
 
-The scene and its pictures live in another thread, the *stage*. What clients say is posted there;
-what the stage says is handed to the sockets' thread. Neither ever waits for the other, and a
-client that is slow has only its own queue to fill.
+The scene and its pictures live in another thread, the *stage*. Neither thread ever waits for the
+other, and a client that is slow has only its own queue to fill.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from msgspec.structs import replace as with_fields
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from napari_streaming.errors import (
@@ -28,8 +27,8 @@ from napari_streaming.errors import (
     StateError,
     TransportError,
 )
-from napari_streaming.remote.link import QUIET, Link, TooSlowError, writing
-from napari_streaming.remote.server.door import GOODBYE, HELLO_WITHIN, Door, dismiss, octets
+from napari_streaming.remote.link import Link, TooSlowError, writing
+from napari_streaming.remote.server.door import GOODBYE, Door, dismiss, octets
 from napari_streaming.remote.server.inbox import Work
 from napari_streaming.remote.server.roster import Member, Roster
 from napari_streaming.remote.server.stage import Stage
@@ -140,7 +139,7 @@ class SessionServer:
 
     async def _serve(self) -> None:
         try:
-            server = await self._listen()
+            server = await self._door.open(self._url, self._context, self._handle)
         except OSError as error:
             self._started.set_exception(error)
             return
@@ -158,23 +157,6 @@ class SessionServer:
         )
         server.close()
         await server.wait_closed()
-
-    async def _listen(self) -> Server:
-        return await serve(
-            self._handle,
-            self._url.host,
-            self._url.port,
-            ssl=self._context,
-            process_request=self._door.check_request,
-            open_timeout=HELLO_WITHIN,
-            close_timeout=GOODBYE,
-            ping_interval=None,  # the protocol has its own
-            compression=None,
-            max_size=wire.MAX_TO_SERVER,
-            max_queue=64,
-            server_header=None,
-            logger=QUIET,
-        )
 
     async def _handle(self, connection: ServerConnection) -> None:
         assert connection.request is not None
