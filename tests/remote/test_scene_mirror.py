@@ -367,6 +367,37 @@ def test_a_new_value_is_shown_until_the_answer_which_stays(wire: Wire):
     assert heard == [("dims", {"point": [4.0, 1.0, 1.0]})]
 
 
+def test_a_change_that_was_taken_back_is_told_whoever_was_answered_it(wire: Wire):
+    wire.viewer.add_layer(make("image"))
+    wire.settle()
+    (number,) = wire.mirrors[1].layers
+    before = wire.mirrors[1].layers[number].attributes["opacity"]
+    wire.mirrors[1].change(number, "opacity", 0.25)
+    wire.serve(1)
+    wire.mirrors[2].change(number, "opacity", before)
+    wire.serve(2)
+    wire.settle()
+    wire.check()
+    assert wire.mirrors[1].layers[number].attributes["opacity"] == before
+
+
+def test_what_others_do_is_not_shown_while_a_wish_is_open(wire: Wire):
+    wire.viewer.add_layer(make("image"))
+    wire.settle()
+    (number,) = wire.mirrors[1].layers
+    shown = wire.mirrors[1].layers[number].attributes
+    wire.mirrors[2].change(number, "opacity", 0.75)
+    wire.serve(2)
+    wire.flush()
+    wire.mirrors[1].change(number, "opacity", 0.25)
+    while wire.down[1]:
+        wire.hear(1)
+    assert shown["opacity"] == 0.25, "the slider under the user's mouse does not jump"
+    wire.settle()
+    assert shown["opacity"] == 0.25
+    wire.check()
+
+
 def test_points_that_differ_have_no_common_size_until_they_are_given_one(wire: Wire):
     layer = wire.viewer.add_layer(make("points"))
     layer.size = [3, 7]

@@ -19,10 +19,9 @@ class Answers:
         self._said: dict[tuple[Place, str], tuple[int, Any]] = {}
 
     def note(self, client: int, place: Place, applied: Changes) -> None:
-        """Note what a client was answered; of two clients neither knows what came last."""
+        """Note what a client was answered; only the last one knows what is now."""
         for name, value in applied.items():
-            before = self._said.get((place, name), (client, None))
-            self._said[place, name] = (client if before[0] == client else 0, value)
+            self._said[place, name] = (client, value)
 
     def sort(
         self, place: Place, before: Mapping[str, Any], after: Mapping[str, Any]
