@@ -31,6 +31,7 @@ from napari_streaming.publish.staging import (
     stage,
 )
 from napari_streaming.settings import PublisherSettings
+from napari_streaming.transport.base import HttpHandler
 from napari_streaming.transport.pool import Pool, Slot
 from napari_streaming.uri import StreamURL
 from napari_streaming.wire.messages import (
@@ -121,15 +122,23 @@ class Engine:
         self._sinks: list[Sink] = []
         self.segment = self._pool.segment
 
-    def open_sink(self, url: StreamURL, me: Peer) -> None:
+    def open_sink(self, url: StreamURL, me: Peer, http: HttpHandler | None = None) -> None:
         """Stream to one more URL.
+
+        Parameters
+        ----------
+        url : StreamURL
+        me : Peer
+            What this publisher says of itself.
+        http : HttpHandler, optional
+            Has pages for browsers, if the URL is one that they can ask.
 
         Raises
         ------
         TransportError
             The address cannot be used.
         """
-        self._sinks.append(Sink(url, me, self))
+        self._sinks.append(Sink(url, me, self, http))
 
     def outboxes(self) -> list[Outbox]:
         """Return the outboxes of all sinks."""
