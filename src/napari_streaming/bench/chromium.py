@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +22,7 @@ from napari_streaming.errors import StreamingError
 __all__ = ["Chromium", "find_chromium"]
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-_PATIENCE = 60.0
+_PATIENCE = 30.0
 _FLAGS = (
     "--headless=new",
     "--no-first-run",
@@ -75,9 +76,11 @@ class Chromium:
         )
         self._process = _start(self._folder.name)
         self._socket: ClientConnection | None = None
+        self._undo = ExitStack()
         try:
             port, path = self._wait_for_port()
-            self._socket = connect(f"ws://127.0.0.1:{port}{path}", max_size=None, compression=None)
+            address = f"ws://127.0.0.1:{port}{path}"
+            self._socket = self._undo.enter_context(connect(address, max_size=None, proxy=None))
             self._session = ""
             target = self.call("Target.createTarget", url="about:blank")["targetId"]
             attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
@@ -205,8 +208,7 @@ class Chromium:
 
     def close(self) -> None:
         """End the browser."""
-        if self._socket is not None:
-            self._socket.close()
+        self._undo.close()
         self._process.terminate()
         try:
             self._process.wait(10)

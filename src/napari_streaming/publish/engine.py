@@ -123,15 +123,7 @@ class Engine:
         self.segment = self._pool.segment
 
     def open_sink(self, url: StreamURL, me: Peer, http: HttpHandler | None = None) -> None:
-        """Stream to one more URL.
-
-        Parameters
-        ----------
-        url : StreamURL
-        me : Peer
-            What this publisher says of itself.
-        http : HttpHandler, optional
-            Has pages for browsers, if the URL is one that they can ask.
+        """Stream to one more URL; `http` has pages for browsers, where they can ask.
 
         Raises
         ------
@@ -153,6 +145,11 @@ class Engine:
     def urls(self) -> tuple[str, ...]:
         """What a viewer elsewhere is given to reach each listening URL, token included."""
         return tuple(s.url.shareable() for s in self._sinks if s.url.listen)
+
+    @property
+    def pages(self) -> tuple[str, ...]:
+        """What a browser is given to look on, at each URL where it can, token included."""
+        return tuple(page for s in self._sinks if s.has_pages and (page := s.url.page()))
 
     def publish(
         self,

@@ -326,6 +326,11 @@ class Publisher(GeometryCalls, TeeCalls, ControlCalls):
         """What a viewer elsewhere is given to reach each listening URL, token included."""
         return self._engine.urls
 
+    @property
+    def pages(self) -> tuple[str, ...]:
+        """What a browser opens to look on, for each listening ``ws`` URL, token included."""
+        return self._engine.pages
+
     def close(self, timeout: float | None = None) -> None:
         """Send what waits, then let go; never longer than `timeout`.
 

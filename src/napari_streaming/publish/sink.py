@@ -88,6 +88,7 @@ class Sink:
         self, url: StreamURL, me: Peer, source: Source, http: HttpHandler | None = None
     ) -> None:
         self._source = source
+        self.has_pages = http is not None
         # Replaced as a whole by the channel's thread: the producer looks at it without a lock.
         self._outboxes: dict[Link, Outbox] = {}
         self._kept = None if url.listen else self._make_outbox()

@@ -31,7 +31,7 @@ function take(message, now) {
 }
 
 function opened(peer, isNewRun) {
-  store.opened(isNewRun);
+  store.opened(isNewRun, clock());
   document.title = `${peer.program} · napari-streaming`;
   schedule();
 }

@@ -76,7 +76,7 @@ export class Program {
     const set = (given) => this.wish({ type: "setparameter", name, value: given });
     const label = make("span", { className: "name", textContent: name });
     const [input, show] = this.input(kind, set, { name, minimum, maximum, choices });
-    const both = kind === "float" || kind === "int" ? [input, value] : [input];
+    const both = input.type === "range" ? [input, value] : [input];
     const element = make(kind === "button" ? "div" : "label", { className: "field" }, label, ...both);
     return {
       element,

@@ -22,6 +22,7 @@ uniform vec2 limits;
 uniform float opacity;
 uniform float white; // of what has colours of its own
 uniform int mode;
+const int LABELS = 1, RGB = 2, RGBA = 3;
 in vec2 at;
 out vec4 colour;
 
@@ -36,10 +37,10 @@ vec3 hue(uint label) {
 void main() {
   ivec2 where = clamp(ivec2(at * vec2(size)), ivec2(0), size - 1);
   vec4 pixel = vec4(texelFetch(plane, where, 0));
-  if (mode == 2) {
-    vec4 rgba = pixel / white;
-    colour = vec4(rgba.rgb, clamp(rgba.a, 0.0, 1.0) * opacity);
-  } else if (mode == 1) {
+  if (mode == RGB || mode == RGBA) {
+    float alpha = mode == RGB ? 1.0 : clamp(pixel.a / white, 0.0, 1.0);
+    colour = vec4(pixel.rgb / white, alpha * opacity);
+  } else if (mode == LABELS) {
     uint label = uint(texelFetch(plane, where, 0).r);
     colour = vec4(hue(label), label == 0u ? 0.0 : opacity);
   } else {
@@ -50,6 +51,7 @@ void main() {
   }
 }`;
 
+const SCALARS = 0, LABELS = 1, RGB = 2, RGBA = 3;
 const SAMPLERS = { u: "usampler2D", i: "isampler2D", f: "sampler2D" };
 
 /** How a dtype lies in a texture: kind of sampler, bits. 64 bits become floats of 32. */
@@ -107,7 +109,7 @@ export class Renderer {
     gl.uniform2fv(at.limits, layer.limits ?? [0, 1]);
     gl.uniform1f(at.opacity, layer.opacity);
     gl.uniform1f(at.white, held.sampler === "f" ? 1 : WHITE[layer.declare.dtype]);
-    gl.uniform1i(at.mode, layer.declare.rgb ? 2 : layer.kind === "labels" ? 1 : 0);
+    gl.uniform1i(at.mode, modeOf(layer));
     gl.blendFunc(...this.blending(layer.blending));
     gl.drawArrays(gl.TRIANGLE_STRIP, 0, 4);
   }
@@ -213,6 +215,11 @@ export class Renderer {
       type: types[sampler][bits],
     };
   }
+}
+
+function modeOf({ kind, declare }) {
+  if (declare.rgb) return declare.shape.at(-1) === 3 ? RGB : RGBA;
+  return kind === "labels" ? LABELS : SCALARS;
 }
 
 /** Return every so many pixels of a plane that is larger than textures may be. */

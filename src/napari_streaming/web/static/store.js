@@ -79,13 +79,16 @@ export class Store {
     this.log = [];
     this.program = { running: null, progress: null, parameters: new Map() };
     this.arrivals = []; // [time, bytes] of the last seconds
+    this.connected = 0; // when, in seconds of our clock
     this.dropped = 0;
     this.held = 0;
+    this.budget = BUDGET;
     this.order = new Set(); // of all pieces, the oldest first
     this.version = { layers: 0, metrics: 0, log: 0, program: 0 };
   }
 
-  opened(isNewRun) {
+  opened(isNewRun, now) {
+    this.connected = now;
     this.streams.clear();
     if (!isNewRun) return;
     this.metrics.clear();
@@ -138,7 +141,8 @@ export class Store {
     this.arrivals.push([now, size]);
     const arrays = Object.fromEntries(message.arrays.map((array) => [array.name, array]));
     if (!arrays.data) return `${layer.name}: an item without data`;
-    const published = message.time - offset;
+    // What was published before there was a connection did not wait for this viewer.
+    const published = Math.max(message.time - offset, this.connected);
     const pieces = layer.hasPlanes
       ? planes(layer, message, arrays.data)
       : [set(layer, message, arrays)];
@@ -158,7 +162,7 @@ export class Store {
     this.order.add(piece);
     this.held += piece.nbytes;
     for (const oldest of this.order) {
-      if (this.held <= BUDGET || this.order.size === 1) break;
+      if (this.held <= this.budget || this.order.size === 1) break;
       this.forget(oldest);
     }
     noteInner(this.axes, layer, piece);
