@@ -150,8 +150,10 @@ def test_a_volume_has_a_slider(page, program):
 def test_planes_come_together_or_in_parts(page, program):
     page.open(program.pages[0])
     both = np.stack([np.full((4, 6), 50, np.uint8), np.full((4, 6), 60, np.uint8)])
-    program.image("a", both, at={"z": [0, 1]}, contrast_limits=(0, 255), plane_shape=())
-    program.image("a", np.full((2, 3), 99, np.uint8), at={"z": 1}, offset=(1, 2), plane_shape=(4, 6))
+    program.image("a", both, at={"z": [0, 1]}, contrast_limits=(0, 255))
+    program.image(
+        "a", np.full((2, 3), 99, np.uint8), at={"z": 1}, offset=(1, 2), plane_shape=(4, 6)
+    )
     page.wait_for_items(2)
     expected = both[1].copy()
     expected[1:3, 2:5] = 99
@@ -220,7 +222,9 @@ def test_who_may_only_look_on_is_told_so(page, program):
     url = parse_url(program.urls[0])
     page.open(program.pages[0].replace(url.token, view_token(url.token)))
     assert program.paused is False  # and it can be steered from now on
-    page.until("!document.getElementById('pause').hidden && !document.getElementById('program').hidden")
+    page.until(
+        "!document.getElementById('pause').hidden && !document.getElementById('program').hidden"
+    )
     page("document.getElementById('pause').click()")
     page.until("document.getElementById('log').textContent.includes('only for looking on')")
     assert not program.paused
@@ -267,9 +271,10 @@ def test_pages_of_others_are_refused(page, program):
 
     there = parse_url(program.urls[0])
     knock = (
-        "new Promise((done) => {{ const socket = new WebSocket('ws://127.0.0.1:{}/'); "
-        "socket.onopen = () => done('open'); socket.onerror = () => done('refused'); }})"
-    ).format(there.port)
+        "new Promise((done) => { "
+        f"const socket = new WebSocket('ws://127.0.0.1:{there.port}/'); "
+        "socket.onopen = () => done('open'); socket.onerror = () => done('refused'); })"
+    )
     page.open(program.pages[0])
     assert page.chromium.run(knock) == "open"
     with http.server.HTTPServer(("127.0.0.1", 0), Silent) as server:
@@ -346,7 +351,8 @@ def test_all_can_be_reached_by_keyboard_and_has_a_name(page, program):
     page("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     nameless = (
         "[...document.querySelectorAll('button, input, select, canvas[tabindex]')]"
-        ".filter((e) => !(e.ariaLabel || e.textContent || e.labels?.length)).map((e) => e.outerHTML)"
+        ".filter((e) => !(e.ariaLabel || e.textContent || e.labels?.length))"
+        ".map((e) => e.outerHTML)"
     )
     assert page(nameless) == []
     y = page("viewer.canvas.camera.y")

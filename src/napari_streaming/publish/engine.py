@@ -102,16 +102,22 @@ class Engine:
     Parameters
     ----------
     settings : PublisherSettings
+    steering : callable, optional
+        Makes what viewers steer, of how they are told and for how long a pause is kept.
     """
 
-    def __init__(self, settings: PublisherSettings) -> None:
+    def __init__(
+        self,
+        settings: PublisherSettings,
+        steering: Callable[[Callable[[Message], None], float], Steering] = Steering,
+    ) -> None:
         self._memory = settings.memory
         self._process = os.getpid()
         self._closed = False
         self._publishing = threading.Lock()
         self._streams = _Streams()
         self._lasting: dict[str, Outline | Elsewhere] = {}
-        self.steering = Steering(self.tell, settings.lease)
+        self.steering = steering(self.tell, settings.lease)
         self._lent: dict[int, Lent] = {}
         self._pool = Pool(settings.memory)
         self._spool = Spool(settings.spool, settings.spool_folder)

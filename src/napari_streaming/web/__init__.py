@@ -1,1 +1,1 @@
-"""The viewer that runs in a browser: static files, and what answers a browser that asks for them."""
+"""The viewer that runs in a browser: its files, and what hands them out."""

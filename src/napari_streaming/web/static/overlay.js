@@ -54,7 +54,8 @@ function points(context, { data }, { n, at, here, radius }) {
 function shapes(context, { data, offsets, types }, { n, at }) {
   for (let i = 0; i < types.length; i++) {
     const corners = [];
-    for (let v = offsets[i]; v < offsets[i + 1]; v++) corners.push(at(data, v * n));
+    const end = Math.min(offsets[i + 1], data.length / n);
+    for (let v = offsets[i]; v < end; v++) corners.push(at(data, v * n));
     context.beginPath();
     if (types[i] === ELLIPSE) ellipse(context, corners);
     else corners.forEach(([y, x]) => context.lineTo(x, y));

@@ -2,6 +2,9 @@
 
 import { byId, make, short } from "./dom.js";
 
+/** Say whether a program runs, and who wanted it so. */
+const told = ({ state, by }) => (by ? `${state} by ${by}` : state);
+
 const ACTIONS = ["pause", "resume", "step", "stop"];
 
 export class Program {
@@ -31,7 +34,7 @@ export class Program {
     const { running, progress, parameters } = this.store.program;
     byId("steering").hidden = !running;
     byId("running").textContent = running
-      ? [running.state, running.by && `by ${running.by}`, running.note].filter(Boolean).join(" · ")
+      ? [told(running), running.note].filter(Boolean).join(": ")
       : "";
     byId("pause").hidden = running?.state !== "running";
     byId("resume").hidden = running?.state !== "paused";

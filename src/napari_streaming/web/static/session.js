@@ -6,6 +6,7 @@ const WINDOW = 32 * 1024 * 1024; // bytes of items that may be under way
 const ACK_AT_ONCE = 1024 * 1024;
 const FIRST_RETRY = 0.25, LAST_RETRY = 5; // seconds
 const SILENCE = 15;
+const SYSTEM = navigator.userAgentData?.platform || navigator.platform;
 const UNCOUNTED = new Set(["welcome", "reject", "ping", "pong"]);
 
 export const clock = () => (performance.timeOrigin + performance.now()) / 1000;
@@ -58,7 +59,7 @@ export class Session {
 
   me() {
     return {
-      role: "view", program: "browser", software: "napari-streaming page",
+      role: "view", program: `browser on ${SYSTEM}`, software: "napari-streaming page",
       host: "a browser", // which maps no shared memory
       pid: 0, run: this.run, window: WINDOW,
     };

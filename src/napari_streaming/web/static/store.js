@@ -140,7 +140,8 @@ export class Store {
     const size = message.arrays.reduce((sum, array) => sum + array.nbytes, 0);
     this.arrivals.push([now, size]);
     const arrays = Object.fromEntries(message.arrays.map((array) => [array.name, array]));
-    if (!arrays.data) return `${layer.name}: an item without data`;
+    const problem = mismatch(layer, message, arrays);
+    if (problem) return `${layer.name}, item ${message.sequence}: ${problem}`;
     // What was published before there was a connection did not wait for this viewer.
     const published = Math.max(message.time - offset, this.connected);
     const pieces = layer.hasPlanes
@@ -215,6 +216,20 @@ export class Store {
     const bytes = this.arrivals.reduce((sum, [, size]) => sum + size, 0);
     return { items: this.arrivals.length / 2, bytes: bytes / 2 };
   }
+}
+
+/** Return why an item is none of its stream; nothing if it is one. */
+function mismatch({ declare, hasPlanes }, { along, offset }, { data }) {
+  if (data?.dtype !== declare.dtype) return `data of ${data?.dtype}, not ${declare.dtype}`;
+  if (!hasPlanes) return "";
+  const lead = Object.values(along ?? {}).map((values) => values.length);
+  const own = data.shape.slice(lead.length);
+  const end = own.map((n, i) => n + (offset?.[i] ?? 0));
+  const fits = offset?.length
+    ? end.every((n, i) => n <= declare.shape[i])
+    : String(own) === String(declare.shape);
+  const isWhole = own.length === declare.shape.length && lead.every((n, i) => n === data.shape[i]);
+  return fits && isWhole ? "" : `a shape of ${data.shape} instead of ${declare.shape}`;
 }
 
 function planes(layer, item, array) {
