@@ -19,7 +19,7 @@ _DRAWN = (
 _GEOMETRY = (
     "(({ top, left }) => { const [y, x] = viewer.canvas.camera.onCanvas(0, 0); "
     "return [top + y, left + x, viewer.canvas.camera.zoom]; })"
-    "(document.getElementById('sets').getBoundingClientRect())"
+    "(document.getElementById('view').getBoundingClientRect())"
 )
 
 

@@ -350,13 +350,13 @@ def test_all_can_be_reached_by_keyboard_and_has_a_name(page, program):
     page.until("document.querySelector('.slider') && document.querySelector('#parameters button')")
     page("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     nameless = (
-        "[...document.querySelectorAll('button, input, select, canvas[tabindex]')]"
+        "[...document.querySelectorAll('button, input, select, [tabindex]')]"
         ".filter((e) => !(e.ariaLabel || e.textContent || e.labels?.length))"
         ".map((e) => e.outerHTML)"
     )
     assert page(nameless) == []
     y = page("viewer.canvas.camera.y")
-    page("document.getElementById('sets').focus()")
+    page("document.getElementById('view').focus()")
     page.chromium.press("ArrowDown")
     assert page("viewer.canvas.camera.y") > y
     zoom = page("viewer.canvas.camera.zoom")

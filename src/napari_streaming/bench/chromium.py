@@ -26,7 +26,8 @@ _PATIENCE = 30.0
 _FLAGS = (
     "--headless=new",
     "--no-first-run",
-    "--disable-gpu",  # WebGL2 all the same, computed by the processor
+    "--use-gl=angle",
+    "--use-angle=swiftshader",  # graphics computed by the processor
     "--enable-unsafe-swiftshader",
     "--disable-background-networking",
     "--disable-component-update",

@@ -4,27 +4,27 @@ const STEP = 1.15;
 
 export class Camera {
   /** `moved` is called when something is to be drawn anew. */
-  constructor(canvas, moved) {
-    this.canvas = canvas;
+  constructor(view, moved) {
+    this.view = view;
     this.moved = moved;
-    this.y = this.x = 0; // of the world, in the middle of the canvas
+    this.y = this.x = 0; // of the world, in the middle of the view
     this.zoom = 1; // pixels of the page for one of the world
     this.isMoved = false; // until somebody moves it, all is shown
     this.pointers = new Map();
-    canvas.addEventListener("pointerdown", (event) => this.press(event));
-    canvas.addEventListener("pointermove", (event) => this.drag(event));
+    view.addEventListener("pointerdown", (event) => this.press(event));
+    view.addEventListener("pointermove", (event) => this.drag(event));
     for (const end of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(end, (event) => this.pointers.delete(event.pointerId));
+      view.addEventListener(end, (event) => this.pointers.delete(event.pointerId));
     }
-    canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
-    canvas.addEventListener("dblclick", () => this.refit());
-    canvas.addEventListener("keydown", (event) => this.key(event));
+    view.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+    view.addEventListener("dblclick", () => this.refit());
+    view.addEventListener("keydown", (event) => this.key(event));
   }
 
   /** Show all of a rectangle of the world, unless somebody chose another part. */
   fit([top, left, bottom, right]) {
     if (this.isMoved) return;
-    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const { clientWidth: width, clientHeight: height } = this.view;
     this.y = (top + bottom) / 2;
     this.x = (left + right) / 2;
     this.zoom = Math.min(width / (right - left), height / (bottom - top)) || 1;
@@ -35,15 +35,15 @@ export class Camera {
     this.moved();
   }
 
-  /** Return where a point of the world is on the canvas, in pixels of the page. */
+  /** Return where a point of the world is on the view, in pixels of the page. */
   onCanvas(y, x) {
-    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const { clientWidth: width, clientHeight: height } = this.view;
     return [(y - this.y) * this.zoom + height / 2, (x - this.x) * this.zoom + width / 2];
   }
 
-  /** Return the point of the world under a place on the canvas. */
+  /** Return the point of the world under a place on the view. */
   inWorld(top, left) {
-    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const { clientWidth: width, clientHeight: height } = this.view;
     return [(top - height / 2) / this.zoom + this.y, (left - width / 2) / this.zoom + this.x];
   }
 
@@ -62,7 +62,7 @@ export class Camera {
   }
 
   press(event) {
-    this.canvas.setPointerCapture(event.pointerId);
+    this.view.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, event);
   }
 
@@ -87,7 +87,7 @@ export class Camera {
   }
 
   key(event) {
-    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const { clientWidth: width, clientHeight: height } = this.view;
     const pan = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
     const direction = pan[event.key];
     if (direction) this.move(...direction.map((one) => (one * 0.1 * height) / this.zoom));

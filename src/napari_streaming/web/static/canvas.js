@@ -9,20 +9,22 @@ import { numbers } from "./wire.js";
 const SAMPLES = 65536; // pixels that contrast limits are taken from
 
 export class Canvas {
-  constructor(planes, sets, store, readout) {
+  constructor(view, planes, sets, store, readout) {
     this.store = store;
+    this.view = view;
     this.planes = planes;
     this.sets = sets;
     this.readout = readout;
     this.renderer = new Renderer(planes);
-    this.camera = new Camera(sets, () => this.ask());
+    this.camera = new Camera(view, () => this.ask());
     this.shown = [];
     this.drawn = 0; // how often
+    this.renewed = 0; // how often something new was drawn
     this.latency = NaN; // of the newest item that is on the canvas, in seconds
     this.pieces = new Set();
-    new ResizeObserver(() => this.ask()).observe(sets);
-    sets.addEventListener("pointermove", (event) => this.tell(event));
-    sets.addEventListener("pointerleave", () => { readout.textContent = ""; });
+    new ResizeObserver(() => this.ask()).observe(view);
+    view.addEventListener("pointermove", (event) => this.tell(event));
+    view.addEventListener("pointerleave", () => { readout.textContent = ""; });
   }
 
   /** Have everything drawn before the screen shows its next picture. */
@@ -50,7 +52,7 @@ export class Canvas {
   }
 
   resize() {
-    const { clientWidth, clientHeight } = this.sets;
+    const { clientWidth, clientHeight } = this.view;
     const dense = window.devicePixelRatio;
     const [width, height] = [Math.round(clientWidth * dense), Math.round(clientHeight * dense)];
     for (const canvas of [this.planes, this.sets]) {
@@ -60,9 +62,11 @@ export class Canvas {
   }
 
   drawSets(found) {
+    this.sets.hidden = !found.length; // an empty canvas would still cost time
+    if (!found.length) return;
     const context = this.sets.getContext("2d");
     context.setTransform(window.devicePixelRatio, 0, 0, window.devicePixelRatio, 0, 0);
-    context.clearRect(0, 0, this.sets.clientWidth, this.sets.clientHeight);
+    context.clearRect(0, 0, this.view.clientWidth, this.view.clientHeight);
     const place = (y, x) => this.camera.onCanvas(y, x);
     for (const [layer, pieces] of found) {
       const colour = colourOf(this.store.layers, layer);
@@ -83,7 +87,7 @@ export class Canvas {
   /** Return a plane's edges from -1 to 1: left, top, right, bottom. */
   onScreen(piece) {
     const [top, left, bottom, right] = edges(piece);
-    const { clientWidth: width, clientHeight: height } = this.sets;
+    const { clientWidth: width, clientHeight: height } = this.view;
     const [y0, x0] = this.camera.onCanvas(top, left);
     const [y1, x1] = this.camera.onCanvas(bottom, right);
     return [(2 * x0) / width - 1, 1 - (2 * y0) / height, (2 * x1) / width - 1, 1 - (2 * y1) / height];
@@ -95,6 +99,7 @@ export class Canvas {
     this.pieces = new Set(pieces);
     this.drawn++;
     if (!fresh.length) return;
+    this.renewed++;
     const newest = Math.max(...fresh.map((piece) => piece.published));
     this.latency = (performance.timeOrigin + performance.now()) / 1000 - newest;
   }

@@ -12,7 +12,7 @@ import { Store } from "./store.js";
 const address = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/`;
 const store = new Store();
 const session = new Session(address, { state: showState, opened, message: take });
-const canvas = new Canvas(byId("planes"), byId("sets"), store, byId("readout"));
+const canvas = new Canvas(byId("view"), byId("planes"), byId("sets"), store, byId("readout"));
 const layers = new LayerList(byId("layer-list"), store.layers, () => canvas.ask());
 const sliders = new Sliders(byId("sliders"), store.axes, changedPosition);
 const graphs = new Graphs(byId("graphs"), store.metrics);

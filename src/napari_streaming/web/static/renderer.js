@@ -63,7 +63,7 @@ const WHITE = { "|b1": 1, "|u1": 255, "<u2": 65535, "<u4": 4294967295 };
 
 export class Renderer {
   constructor(canvas) {
-    const gl = canvas.getContext("webgl2", { alpha: false, antialias: false });
+    const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false });
     if (!gl) throw new Error("this browser has no WebGL2, which images are drawn with");
     this.canvas = canvas;
     this.gl = gl;

@@ -2,7 +2,7 @@
 
 import { open, seal } from "./wire.js";
 
-const WINDOW = 32 * 1024 * 1024; // bytes of items that may be under way
+const WINDOW = 8 * 1024 * 1024; // bytes of items that may be under way: more would only be late
 const ACK_AT_ONCE = 1024 * 1024;
 const FIRST_RETRY = 0.25, LAST_RETRY = 5; // seconds
 const SILENCE = 15;
