@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/browser.md from the running program: python docs/browser_picture.py."""
+"""Takes the pictures of docs/browser.md from the running program; needs a Chromium."""
 
 from __future__ import annotations
 

@@ -366,6 +366,47 @@ def test_all_can_be_reached_by_keyboard_and_has_a_name(page, program):
     page.until("!viewer.canvas.camera.isMoved")
 
 
+def test_the_mouse_moves_and_zooms(page, program):
+    page.open(program.pages[0])
+    program.image("cells", np.zeros((100, 100), np.uint8), contrast_limits=(0, 1))
+    page.wait_for_items(1)
+    y, x, zoom = page("[viewer.canvas.camera.y, viewer.canvas.camera.x, viewer.canvas.camera.zoom]")
+
+    def mouse(kind, left, top, **more):
+        page.chromium.call("Input.dispatchMouseEvent", type=kind, x=left, y=top, **more)
+
+    mouse("mousePressed", 300, 300, button="left")
+    mouse("mouseMoved", 330, 310, button="left")
+    mouse("mouseReleased", 330, 310, button="left")
+    moved = page("[viewer.canvas.camera.y, viewer.canvas.camera.x]")
+    assert np.allclose(moved, [y - 10 / zoom, x - 30 / zoom])
+    mouse("mouseMoved", 200, 200)
+    under = "viewer.canvas.camera.inWorld(200 - document.getElementById('view').offsetTop, 200)"
+    before = page(under)
+    mouse("mouseWheel", 200, 200, deltaX=0, deltaY=-300)
+    page.until(f"viewer.canvas.camera.zoom > 1.3 * {zoom}")
+    assert np.allclose(page(under), before)
+    mouse("mouseMoved", 330, 310)
+    page.until("document.getElementById('readout').textContent.includes('cells 0')")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "more"),
+    [("|u1", [4, 4], ""), ("<u2", [4, 5], ""), ("<u2", [2, 4, 4], ""), ("<u2", [16], ""),
+     ("<u2", [2, 4, 4], "along: { z: [1, 2, 3] }"), ("<u2", [4, 4], "offset: [1, 0]")],
+)  # fmt: skip
+def test_an_item_that_does_not_match_is_complained_about(page, program, dtype, shape, more):
+    page.open(program.pages[0])
+    program.image("cells", np.zeros((4, 4), np.uint16))
+    page.wait_for_items(1)
+    item = (
+        f"{{ type: 'item', stream: 0, sequence: 7, time: 0, at: {{}}, {more + ',' if more else ''}"
+        f"arrays: [{{ name: 'data', dtype: '{dtype}', shape: {shape}, nbytes: 0, data: [] }}] }}"
+    )
+    assert page(f"viewer.store.take({item}, 0, 0)").startswith("cells, item 7: ")
+    assert page("viewer.store.order.size") == 1
+
+
 def test_planes_take_bounded_memory(page, program):
     page.open(program.pages[0])
     page("viewer.store.budget = 40000")

@@ -15,11 +15,12 @@ from napari_streaming.settings import PublisherSettings, ReceiverSettings
 
 
 @pytest.fixture
-def relayed(publisher):
+def relayed(publisher, until):
     """A publisher, and a viewer behind a relay of it."""
     program = publisher("tcp://127.0.0.1:0?listen", history=2**20)
     relay = Relay(program.urls[0], "ws://127.0.0.1:0", PublisherSettings(lease=0.3))
     viewer = Receiver(relay.urls[0], settings=ReceiverSettings(warm=0))
+    until(lambda: program.stats().sinks[0].viewers and viewer.sources[0].publishers)
     yield program, viewer, relay
     viewer.close()
     relay.close()

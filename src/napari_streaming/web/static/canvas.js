@@ -21,7 +21,7 @@ export class Canvas {
     this.drawn = 0; // how often
     this.renewed = 0; // how often something new was drawn
     this.latency = NaN; // of the newest item that is on the canvas, in seconds
-    this.pieces = new Set();
+    this.newest = 0; // number of the last item that was on the canvas
     new ResizeObserver(() => this.ask()).observe(view);
     view.addEventListener("pointermove", (event) => this.tell(event));
     view.addEventListener("pointerleave", () => { readout.textContent = ""; });
@@ -93,15 +93,15 @@ export class Canvas {
     return [(2 * x0) / width - 1, 1 - (2 * y0) / height, (2 * x1) / width - 1, 1 - (2 * y1) / height];
   }
 
-  /** Note how late what is new on the canvas is. */
+  /** Note how late what is new on the canvas is; what was scrolled back to is not new. */
   note(pieces) {
-    const fresh = pieces.filter((piece) => !this.pieces.has(piece));
-    this.pieces = new Set(pieces);
     this.drawn++;
-    if (!fresh.length) return;
+    const newest = Math.max(...pieces.map((piece) => piece.arrived), this.newest);
+    if (newest === this.newest) return;
+    this.newest = newest;
     this.renewed++;
-    const newest = Math.max(...fresh.map((piece) => piece.published));
-    this.latency = (performance.timeOrigin + performance.now()) / 1000 - newest;
+    const { published } = pieces.find((piece) => piece.arrived === newest);
+    this.latency = (performance.timeOrigin + performance.now()) / 1000 - published;
   }
 
   tell(event) {

@@ -79,6 +79,7 @@ export class Store {
     this.log = [];
     this.program = { running: null, progress: null, parameters: new Map() };
     this.arrivals = []; // [time, bytes] of the last seconds
+    this.count = 0; // of items that ever came
     this.connected = 0; // when, in seconds of our clock
     this.dropped = 0;
     this.held = 0;
@@ -139,6 +140,7 @@ export class Store {
     if (!layer) throw new Error(`stream ${message.stream} was never declared`);
     const size = message.arrays.reduce((sum, array) => sum + array.nbytes, 0);
     this.arrivals.push([now, size]);
+    const arrived = ++this.count;
     const arrays = Object.fromEntries(message.arrays.map((array) => [array.name, array]));
     const problem = mismatch(layer, message, arrays);
     if (problem) return `${layer.name}, item ${message.sequence}: ${problem}`;
@@ -147,7 +149,7 @@ export class Store {
     const pieces = layer.hasPlanes
       ? planes(layer, message, arrays.data)
       : [set(layer, message, arrays)];
-    for (const piece of pieces) this.keep(layer, Object.assign(piece, { published, layer }));
+    for (const piece of pieces) this.keep(layer, Object.assign(piece, { published, arrived, layer }));
     return undefined;
   }
 
