@@ -16,6 +16,8 @@ from napari_streaming.remote.server.trial import try_encoder
 @pytest.fixture(autouse=True)
 def private_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    yield
+    ladder._machine.cache_clear()
 
 
 @pytest.fixture
@@ -172,6 +174,7 @@ def test_another_gpu_or_driver_is_another_machine(runs, monkeypatch):
     files = set()
     for found in ([], [GPU("T4", "1")], [GPU("T4", "2")], [GPU("T4", "2", "uuid")]):
         monkeypatch.setattr(ladder, "find_gpus", lambda found=found: found)
+        ladder._machine.cache_clear()
         ladder.trial("libx264")
         files.add(cache_file())
     assert len(files) == len(runs) == 4

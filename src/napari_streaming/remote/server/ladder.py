@@ -7,6 +7,7 @@ any other of these it is tried again.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import platform
@@ -71,11 +72,16 @@ def cache_file() -> Path:
     """Return where the trials of this machine, as it is today, are kept."""
     import platformdirs
 
+    return Path(platformdirs.user_cache_dir("napari-streaming")) / f"encoders-{_machine()}.json"
+
+
+@functools.cache  # asking a driver takes a while
+def _machine() -> str:
+    """Return a word for this machine's GPUs, drivers and libraries."""
     parts = [str((gpu.name, gpu.driver, gpu.id)) for gpu in find_gpus()]
     parts += [platform.platform(), platform.machine(), sys.version]
     parts += [_version(name) for name in ("napari-streaming", "av", "PyNvVideoCodec", "numpy")]
-    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    return Path(platformdirs.user_cache_dir("napari-streaming")) / f"encoders-{key}.json"
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _version(package: str) -> str:
