@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
+from concurrent.futures import Future
 from typing import Any
 
 import napari
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Points, Shapes, Surface, Tracks, Vectors
+from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtCore import QTimer
 
 from napari_streaming.napari_plugin.remote_layers import RemoteLayers
@@ -21,6 +23,7 @@ from napari_streaming.remote.server.scene import Scene
 from napari_streaming.wire.remote import (
     Command,
     Intent,
+    Reply,
     StatusText,
     Tooltip,
     pack,
@@ -82,8 +85,20 @@ class Server:
         self.up: deque[bytes] = deque()
         self.asked: list[Any] = []
         self.scene = Scene(self.viewer, on_delta=self._tell, clock=lambda: self.now)
-        ids = itertools.count(1 << 32)
-        self.mirror = Mirror(lambda message: self.up.append(pack(message)), lambda: next(ids))
+        self._ids = itertools.count(1 << 32)
+        self._replies: dict[int, Future[Reply]] = {}
+        self.mirror = Mirror(self._ask)
+
+    def _ask(self, target: Any, changes: Any, layer: int) -> int:
+        intent = Intent(next(self._ids), target, changes, layer)
+        self.up.append(pack(intent))
+        return intent.id
+
+    def command(self, name: Any, **arguments: Any) -> Future[Reply]:
+        command = Command(next(self._ids), name, arguments)
+        self.up.append(pack(command))
+        self._replies[command.id] = Future()
+        return self._replies[command.id]
 
     def _tell(self, message: Any, knows: int) -> None:
         if knows != 1:
@@ -107,7 +122,9 @@ class Server:
             self.scene.flush()
             while self.down:
                 answer = unpack_from_server(self.down.popleft())
-                if not isinstance(answer, StatusText | Tooltip):
+                if isinstance(answer, Reply):
+                    self._replies.pop(answer.id).set_result(answer)
+                elif not isinstance(answer, StatusText | Tooltip):
                     self.mirror.apply(answer)
 
 
@@ -129,7 +146,8 @@ def shown(viewer: napari.Viewer, server: Server, until):
     def show(*kinds: str) -> RemoteLayers:
         for kind in kinds:
             server.viewer.add_layer(make(kind))
-        made.append(RemoteLayers(viewer, server.mirror))
+        # As a plugin gets it.
+        made.append(RemoteLayers(PublicOnlyProxy(viewer), server.mirror, server.command))
         server.join()
         return made[0]
 
@@ -171,7 +189,7 @@ def test_a_layer_of_each_kind_looks_as_the_servers_and_sliders_match(viewer, idl
     for kind in KINDS:
         server = Server()
         server.viewer.add_layer(make(kind))
-        layers = RemoteLayers(viewer, server.mirror)
+        layers = RemoteLayers(viewer, server.mirror, server.command)
         server.join()
         remote = server.mirror.layers[1]
         (here,), (there,) = viewer.layers, server.viewer.layers
@@ -277,6 +295,19 @@ def test_layers_are_removed_and_reordered_there(viewer, server, shown, idle):
     idle()
     assert server.viewer.layers.selection.active is server.viewer.layers[0]
     same_view(viewer, server)
+
+
+def test_what_the_server_does_not_remove_comes_back(viewer, server, shown, idle):
+    shown("image", "labels")
+    server.viewer.layers.events.removing.connect(_keep)
+    viewer.layers.remove(viewer.layers[0])
+    idle()
+    assert [type(layer) for layer in viewer.layers] == [Image, Labels]
+    same_view(viewer, server)
+
+
+def _keep(_event: Any) -> None:
+    raise ValueError("it stays")
 
 
 def test_home_is_the_server_s_home(viewer, server, shown, idle):

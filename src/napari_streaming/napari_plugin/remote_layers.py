@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from napari.layers import Layer
 from psygnal import SignalInstance
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_streaming.errors import DataError
 from napari_streaming.napari_plugin.put_away import PutAway
@@ -25,8 +26,8 @@ from napari_streaming.remote.view_attributes import (
     write_camera,
     write_canvas,
 )
-from napari_streaming.wire.attributes import CAMERA_ATTRIBUTES, DIMS_ATTRIBUTES, Value
-from napari_streaming.wire.remote import Reply
+from napari_streaming.wire.attributes import CAMERA_ATTRIBUTES, DIMS_ATTRIBUTES
+from napari_streaming.wire.remote import CommandName, Reply
 
 __all__ = ["RemoteLayers"]
 
@@ -40,6 +41,17 @@ _GRID = {
 }
 
 
+class _Replies(QObject):
+    """Carries what came of commands from the thread of the sockets to that of the window."""
+
+    failed = Signal()
+
+    def take(self, reply: Future[Reply]) -> None:
+        """Take in a reply; in any thread."""
+        if reply.cancelled() or reply.exception() is not None or reply.result().error:
+            self.failed.emit()
+
+
 class RemoteLayers:
     """Keeps a viewer in step with a mirror, in both directions. Only in the GUI thread.
 
@@ -50,14 +62,20 @@ class RemoteLayers:
     ----------
     viewer : napari.viewer.Viewer or ViewerModel
     mirror : Mirror
+    command : callable
+        Has the server do something: called with the name of a command and its arguments,
+        returns a Future of the Reply. `SessionClient.command`.
     """
 
-    def __init__(self, viewer: Any, mirror: Mirror) -> None:
-        self._viewer, self._mirror = viewer, mirror
+    def __init__(self, viewer: Any, mirror: Mirror, command: Callable[..., Future[Reply]]) -> None:
+        # Plugins get a proxy, whose layers are not those that events name.
+        self._viewer = viewer = getattr(viewer, "__wrapped__", viewer)
+        self._mirror, self._command = mirror, command
         self._stand_ins: dict[int, Layer] = {}
         self._wished: dict[tuple[Target, str], None] = {}
         self._reset_wanted = self._reorder_wanted = False
-        self._removing: dict[int, int] = {}  # commands, and what they remove
+        self._replies = _Replies()
+        self._replies.failed.connect(self._on_failed)
         self._showing = 0
         self._played = 0  # the last wish for a point
         self._put_away = PutAway(viewer)
@@ -85,7 +103,6 @@ class RemoteLayers:
             (mirror.layer_reshaped, self._reshape),
             (mirror.thumbnail_changed, self._show_thumbnail),
             (mirror.changed, self._show),
-            (mirror.replied, self._on_reply),
         ]
         for signal, slot in self._from_mirror:
             signal.connect(slot)
@@ -98,6 +115,7 @@ class RemoteLayers:
             signal.disconnect(slot)
         for emitter, callback in self._connections:
             emitter.disconnect(callback)
+        self._replies.failed.disconnect(self._on_failed)
         self._timer.stop()
         self._play_timer.stop()
         for number in list(self._stand_ins):
@@ -241,12 +259,15 @@ class RemoteLayers:
         if selection.active is not active and active is not None:
             selection.active = active
 
-    def _on_reply(self, reply: Reply) -> None:
-        number = self._removing.pop(reply.id, None)
-        if number is not None and reply.error and number in self._mirror.layers:
-            self._show_layer(number)
-        if reply.error:
-            self._arrange()
+    def _do(self, name: CommandName, **arguments: Any) -> None:
+        self._command(name, **arguments).add_done_callback(self._replies.take)
+
+    def _on_failed(self) -> None:
+        """Show what is still there: the server did not remove or move it."""
+        for number in self._mirror.layers:
+            if number not in self._stand_ins:
+                self._show_layer(number)
+        self._arrange()
 
     # ---- what the user does --------------------------------------------------------------
 
@@ -271,7 +292,7 @@ class RemoteLayers:
         if number is not None and not self._showing:
             del self._stand_ins[number]
             event.value.events.disconnect(self._on_layer)
-            self._removing[self._mirror.command("remove", {"layers": [number]})] = number
+            self._do("remove", layers=[number])
 
     def _on_reordered(self, _event: Any) -> None:
         if not self._showing:
@@ -316,7 +337,7 @@ class RemoteLayers:
             self._ask(target, name)
         if self._reset_wanted:
             self._reset_wanted = False
-            self._mirror.command("reset_view")
+            self._do("reset_view")
         if self._reorder_wanted:
             self._reorder_wanted = False
             self._ask_order()
@@ -359,14 +380,14 @@ class RemoteLayers:
 
     def _ask_order(self) -> None:
         numbers = {layer: number for number, layer in self._stand_ins.items()}
-        order: Value = [numbers[layer] for layer in self._viewer.layers if layer in numbers]
+        order = [numbers[layer] for layer in self._viewer.layers if layer in numbers]
         if order != list(self._mirror.layers):
-            self._mirror.command("reorder", {"layers": order})
+            self._do("reorder", layers=order)
 
     def _play_on(self) -> None:
         """Tell napari's player that the step is to be seen, as its canvas does when it draws."""
         self._play_timer.stop()
-        getattr(self._viewer, "__wrapped__", self._viewer).dims._play_ready = True
+        self._viewer.dims._play_ready = True
 
 
 def _timer(milliseconds: int, call: Callable[[], None]) -> QTimer:
