@@ -15,6 +15,7 @@ from napari.layers import Image, Labels, Layer, Points, Shapes, Surface, Tracks,
 from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtCore import QTimer
 
+import napari_streaming as ns
 from napari_streaming.napari_plugin.remote_layers import RemoteLayers
 from napari_streaming.napari_plugin.stand_in import Nothing
 from napari_streaming.remote.client.mirror import Mirror
@@ -370,6 +371,18 @@ def test_local_layers_come_back_as_they_were(viewer, server, shown, idle):
     viewer.dims.set_current_step(2, 1)
     idle()
     assert not any("reorder" in str(message) for message in server.asked)
+
+
+def test_a_stream_goes_on_when_its_layers_come_back(viewer, dock, shown, until):
+    with ns.Publisher(dock.session.receiver.urls[0]) as pub:
+        pub.image("a", np.zeros((8, 8), np.uint8), at={"t": 0})
+        until(lambda: len(viewer.layers) == 1)
+        layers = shown("image")
+        assert [layer.name for layer in viewer.layers] == ["Image"]
+        pub.image("a", np.ones((8, 8), np.uint8), at={"t": 1})
+        layers.close()
+        assert [layer.name for layer in viewer.layers] == ["a"]
+        until(lambda: viewer.layers["a"].data.shape == (2, 8, 8))
 
 
 def test_a_server_that_comes_back_with_another_scene(viewer, server, shown, idle):

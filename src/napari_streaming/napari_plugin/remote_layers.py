@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from napari.layers import Layer
 from psygnal import SignalInstance
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QTimer
 
 from napari_streaming.errors import DataError
 from napari_streaming.napari_plugin.put_away import PutAway
+from napari_streaming.napari_plugin.replies import Replies
 from napari_streaming.napari_plugin.stand_in import make_stand_in, reshape
 from napari_streaming.remote.client.mirror import Mirror, Target
 from napari_streaming.remote.layer_attributes import EVENTS, read, write
@@ -34,22 +35,6 @@ __all__ = ["RemoteLayers"]
 logger = logging.getLogger(__name__)
 
 _PLAY_WAITS_MS = 500
-_GRID = {
-    "enabled": "grid_enabled",
-    "stride": "grid_stride",
-    "shape": "grid_shape",
-}
-
-
-class _Replies(QObject):
-    """Carries what came of commands from the thread of the sockets to that of the window."""
-
-    failed = Signal()
-
-    def take(self, reply: Future[Reply]) -> None:
-        """Take in a reply; in any thread."""
-        if reply.cancelled() or reply.exception() is not None or reply.result().error:
-            self.failed.emit()
 
 
 class RemoteLayers:
@@ -74,8 +59,9 @@ class RemoteLayers:
         self._stand_ins: dict[int, Layer] = {}
         self._wished: dict[tuple[Target, str], None] = {}
         self._reset_wanted = self._reorder_wanted = False
-        self._replies = _Replies()
+        self._replies = Replies()
         self._replies.failed.connect(self._on_failed)
+        self._is_closed = False
         self._showing = 0
         self._played = 0  # the last wish for a point
         self._put_away = PutAway(viewer)
@@ -110,7 +96,10 @@ class RemoteLayers:
             self._show_all()
 
     def close(self) -> None:
-        """Take the server's layers away, and bring back the user's."""
+        """Take the server's layers away, and bring back the user's; again: nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         for signal, slot in self._from_mirror:
             signal.disconnect(slot)
         for emitter, callback in self._connections:
@@ -164,6 +153,7 @@ class RemoteLayers:
             self._add(number)
             self._arrange()
             self._show_view()
+            self._show("scene", dict(self._mirror.scene))  # napari selects what is new
 
     def _add(self, number: int) -> None:
         remote = self._mirror.layers[number]
@@ -318,8 +308,8 @@ class RemoteLayers:
         self._wish("scene", "scale_bar_visible")
 
     def _on_grid(self, event: Any) -> None:
-        if event.type in _GRID:
-            self._wish("scene", _GRID[event.type])
+        if f"grid_{event.type}" in CANVAS_ATTRIBUTES:
+            self._wish("scene", f"grid_{event.type}")
 
     def _on_reset_view(self, _event: Any) -> None:
         if not self._showing:
