@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
+from concurrent.futures import Future
 from typing import Any
 
 import napari
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Points, Shapes, Surface, Tracks, Vectors
+from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtCore import QTimer
 
+import napari_streaming as ns
 from napari_streaming.napari_plugin.remote_layers import RemoteLayers
 from napari_streaming.napari_plugin.stand_in import Nothing
 from napari_streaming.remote.client.mirror import Mirror
@@ -21,6 +24,7 @@ from napari_streaming.remote.server.scene import Scene
 from napari_streaming.wire.remote import (
     Command,
     Intent,
+    Reply,
     StatusText,
     Tooltip,
     pack,
@@ -82,8 +86,20 @@ class Server:
         self.up: deque[bytes] = deque()
         self.asked: list[Any] = []
         self.scene = Scene(self.viewer, on_delta=self._tell, clock=lambda: self.now)
-        ids = itertools.count(1 << 32)
-        self.mirror = Mirror(lambda message: self.up.append(pack(message)), lambda: next(ids))
+        self._ids = itertools.count(1 << 32)
+        self._replies: dict[int, Future[Reply]] = {}
+        self.mirror = Mirror(self._ask)
+
+    def _ask(self, target: Any, changes: Any, layer: int) -> int:
+        intent = Intent(next(self._ids), target, changes, layer)
+        self.up.append(pack(intent))
+        return intent.id
+
+    def command(self, name: Any, **arguments: Any) -> Future[Reply]:
+        command = Command(next(self._ids), name, arguments)
+        self.up.append(pack(command))
+        self._replies[command.id] = Future()
+        return self._replies[command.id]
 
     def _tell(self, message: Any, knows: int) -> None:
         if knows != 1:
@@ -107,7 +123,9 @@ class Server:
             self.scene.flush()
             while self.down:
                 answer = unpack_from_server(self.down.popleft())
-                if not isinstance(answer, StatusText | Tooltip):
+                if isinstance(answer, Reply):
+                    self._replies.pop(answer.id).set_result(answer)
+                elif not isinstance(answer, StatusText | Tooltip):
                     self.mirror.apply(answer)
 
 
@@ -129,7 +147,8 @@ def shown(viewer: napari.Viewer, server: Server, until):
     def show(*kinds: str) -> RemoteLayers:
         for kind in kinds:
             server.viewer.add_layer(make(kind))
-        made.append(RemoteLayers(viewer, server.mirror))
+        # As a plugin gets it.
+        made.append(RemoteLayers(PublicOnlyProxy(viewer), server.mirror, server.command))
         server.join()
         return made[0]
 
@@ -171,7 +190,7 @@ def test_a_layer_of_each_kind_looks_as_the_servers_and_sliders_match(viewer, idl
     for kind in KINDS:
         server = Server()
         server.viewer.add_layer(make(kind))
-        layers = RemoteLayers(viewer, server.mirror)
+        layers = RemoteLayers(viewer, server.mirror, server.command)
         server.join()
         remote = server.mirror.layers[1]
         (here,), (there,) = viewer.layers, server.viewer.layers
@@ -279,6 +298,19 @@ def test_layers_are_removed_and_reordered_there(viewer, server, shown, idle):
     same_view(viewer, server)
 
 
+def test_what_the_server_does_not_remove_comes_back(viewer, server, shown, idle):
+    shown("image", "labels")
+    server.viewer.layers.events.removing.connect(_keep)
+    viewer.layers.remove(viewer.layers[0])
+    idle()
+    assert [type(layer) for layer in viewer.layers] == [Image, Labels]
+    same_view(viewer, server)
+
+
+def _keep(_event: Any) -> None:
+    raise ValueError("it stays")
+
+
 def test_home_is_the_server_s_home(viewer, server, shown, idle):
     shown("image")
     server.viewer.scene.camera.zoom = 99
@@ -339,6 +371,18 @@ def test_local_layers_come_back_as_they_were(viewer, server, shown, idle):
     viewer.dims.set_current_step(2, 1)
     idle()
     assert not any("reorder" in str(message) for message in server.asked)
+
+
+def test_a_stream_goes_on_when_its_layers_come_back(viewer, dock, shown, until):
+    with ns.Publisher(dock.session.receiver.urls[0]) as pub:
+        pub.image("a", np.zeros((8, 8), np.uint8), at={"t": 0})
+        until(lambda: len(viewer.layers) == 1)
+        layers = shown("image")
+        assert [layer.name for layer in viewer.layers] == ["Image"]
+        pub.image("a", np.ones((8, 8), np.uint8), at={"t": 1})
+        layers.close()
+        assert [layer.name for layer in viewer.layers] == ["a"]
+        until(lambda: viewer.layers["a"].data.shape == (2, 8, 8))
 
 
 def test_a_server_that_comes_back_with_another_scene(viewer, server, shown, idle):

@@ -18,13 +18,16 @@ from napari_streaming.errors import DataError, IntentError
 from napari_streaming.remote.client.mirror import Mirror
 from napari_streaming.remote.layer_attributes import kind_of
 from napari_streaming.remote.server.scene import Scene
-from napari_streaming.wire.attributes import LAYER_ATTRIBUTES
+from napari_streaming.wire.attributes import LAYER_ATTRIBUTES, Changes
 from napari_streaming.wire.remote import (
     Accepted,
     Command,
+    CommandName,
     Intent,
+    IntentTarget,
     LayerChanged,
     Rejected,
+    Reply,
     Snapshot,
     StatusText,
     Thumbnail,
@@ -108,8 +111,16 @@ class Wire:
 
     def _mirror(self, number: int) -> Mirror:
         ids = itertools.count(number << 32)
-        send = self.up[number].append
-        return Mirror(lambda message: send(pack(message)), lambda: next(ids))
+
+        def ask(target: IntentTarget, changes: Changes, layer: int) -> int:
+            intent = Intent(next(ids), target, changes, layer)
+            self.up[number].append(pack(intent))
+            return intent.id
+
+        return Mirror(ask)
+
+    def command(self, number: int, name: CommandName, **arguments: Any) -> None:
+        self.up[number].append(pack(Command(number << 32, name, arguments)))
 
     def broadcast(self, message: Any, knows: int) -> None:
         for number, queue in self.down.items():
@@ -129,7 +140,7 @@ class Wire:
 
     def hear(self, number: int) -> None:
         message = unpack_from_server(self.down[number].popleft())
-        if not isinstance(message, StatusText | Tooltip):
+        if not isinstance(message, StatusText | Tooltip | Reply):
             self.mirrors[number].apply(message)
 
     def flush(self) -> None:
@@ -218,15 +229,14 @@ class Session(RuleBasedStateMachine):
 
     @rule(number=st.sampled_from([1, 2]), by=st.integers(1, 5))
     def reorder(self, number: int, by: int) -> None:
-        mirror = self.wire.mirrors[number]
-        order = list(mirror.layers)
+        order = list(self.wire.mirrors[number].layers)
         by %= max(len(order), 1)
-        mirror.command("reorder", {"layers": order[by:] + order[:by]})
+        self.wire.command(number, "reorder", layers=order[by:] + order[:by])
 
     @rule(number=st.sampled_from([1, 2]), index=st.integers(0, 5))
     def remove(self, number: int, index: int) -> None:
-        mirror = self.wire.mirrors[number]
-        mirror.command("remove", {"layers": list(mirror.layers)[index : index + 1]})
+        layers = list(self.wire.mirrors[number].layers)
+        self.wire.command(number, "remove", layers=layers[index : index + 1])
 
     @rule(index=st.integers(0, 5), length=st.integers(1, 9))
     def grow(self, index: int, length: int) -> None:
@@ -396,6 +406,18 @@ def test_what_others_do_is_not_shown_while_a_wish_is_open(wire: Wire):
     wire.settle()
     assert shown["opacity"] == 0.25
     wire.check()
+
+
+def test_without_a_connection_what_was_shown_stays(wire: Wire):
+    wire.viewer.add_layer(make("image"))
+    mirror = Mirror(lambda target, changes, layer: 0)
+    mirror.apply(wire.scene.snapshot())
+    heard: list[Any] = []
+    mirror.changed.connect(lambda target, values: heard.append((target, values)))
+    assert mirror.change(1, "opacity", 0.5) == 0
+    assert heard == [(1, {"opacity": 1.0})]
+    assert mirror.layers[1].attributes["opacity"] == 1.0
+    assert mirror.is_settled
 
 
 def test_points_that_differ_have_no_common_size_until_they_are_given_one(wire: Wire):

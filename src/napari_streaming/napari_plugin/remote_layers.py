@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +15,7 @@ from qtpy.QtCore import QTimer
 
 from napari_streaming.errors import DataError
 from napari_streaming.napari_plugin.put_away import PutAway
+from napari_streaming.napari_plugin.replies import Replies
 from napari_streaming.napari_plugin.stand_in import make_stand_in, reshape
 from napari_streaming.remote.client.mirror import Mirror, Target
 from napari_streaming.remote.layer_attributes import EVENTS, read, write
@@ -25,19 +27,14 @@ from napari_streaming.remote.view_attributes import (
     write_camera,
     write_canvas,
 )
-from napari_streaming.wire.attributes import CAMERA_ATTRIBUTES, DIMS_ATTRIBUTES, Value
-from napari_streaming.wire.remote import Reply
+from napari_streaming.wire.attributes import CAMERA_ATTRIBUTES, DIMS_ATTRIBUTES
+from napari_streaming.wire.remote import CommandName, Reply
 
 __all__ = ["RemoteLayers"]
 
 logger = logging.getLogger(__name__)
 
 _PLAY_WAITS_MS = 500
-_GRID = {
-    "enabled": "grid_enabled",
-    "stride": "grid_stride",
-    "shape": "grid_shape",
-}
 
 
 class RemoteLayers:
@@ -50,14 +47,21 @@ class RemoteLayers:
     ----------
     viewer : napari.viewer.Viewer or ViewerModel
     mirror : Mirror
+    command : callable
+        Has the server do something: called with the name of a command and its arguments,
+        returns a Future of the Reply. `SessionClient.command`.
     """
 
-    def __init__(self, viewer: Any, mirror: Mirror) -> None:
-        self._viewer, self._mirror = viewer, mirror
+    def __init__(self, viewer: Any, mirror: Mirror, command: Callable[..., Future[Reply]]) -> None:
+        # Plugins get a proxy, whose layers are not those that events name.
+        self._viewer = viewer = getattr(viewer, "__wrapped__", viewer)
+        self._mirror, self._command = mirror, command
         self._stand_ins: dict[int, Layer] = {}
         self._wished: dict[tuple[Target, str], None] = {}
         self._reset_wanted = self._reorder_wanted = False
-        self._removing: dict[int, int] = {}  # commands, and what they remove
+        self._replies = Replies()
+        self._replies.failed.connect(self._on_failed)
+        self._is_closed = False
         self._showing = 0
         self._played = 0  # the last wish for a point
         self._put_away = PutAway(viewer)
@@ -85,7 +89,6 @@ class RemoteLayers:
             (mirror.layer_reshaped, self._reshape),
             (mirror.thumbnail_changed, self._show_thumbnail),
             (mirror.changed, self._show),
-            (mirror.replied, self._on_reply),
         ]
         for signal, slot in self._from_mirror:
             signal.connect(slot)
@@ -93,11 +96,15 @@ class RemoteLayers:
             self._show_all()
 
     def close(self) -> None:
-        """Take the server's layers away, and bring back the user's."""
+        """Take the server's layers away, and bring back the user's; again: nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         for signal, slot in self._from_mirror:
             signal.disconnect(slot)
         for emitter, callback in self._connections:
             emitter.disconnect(callback)
+        self._replies.failed.disconnect(self._on_failed)
         self._timer.stop()
         self._play_timer.stop()
         for number in list(self._stand_ins):
@@ -146,6 +153,7 @@ class RemoteLayers:
             self._add(number)
             self._arrange()
             self._show_view()
+            self._show("scene", dict(self._mirror.scene))  # napari selects what is new
 
     def _add(self, number: int) -> None:
         remote = self._mirror.layers[number]
@@ -241,12 +249,15 @@ class RemoteLayers:
         if selection.active is not active and active is not None:
             selection.active = active
 
-    def _on_reply(self, reply: Reply) -> None:
-        number = self._removing.pop(reply.id, None)
-        if number is not None and reply.error and number in self._mirror.layers:
-            self._show_layer(number)
-        if reply.error:
-            self._arrange()
+    def _do(self, name: CommandName, **arguments: Any) -> None:
+        self._command(name, **arguments).add_done_callback(self._replies.take)
+
+    def _on_failed(self) -> None:
+        """Show what is still there: the server did not remove or move it."""
+        for number in self._mirror.layers:
+            if number not in self._stand_ins:
+                self._show_layer(number)
+        self._arrange()
 
     # ---- what the user does --------------------------------------------------------------
 
@@ -271,7 +282,7 @@ class RemoteLayers:
         if number is not None and not self._showing:
             del self._stand_ins[number]
             event.value.events.disconnect(self._on_layer)
-            self._removing[self._mirror.command("remove", {"layers": [number]})] = number
+            self._do("remove", layers=[number])
 
     def _on_reordered(self, _event: Any) -> None:
         if not self._showing:
@@ -297,8 +308,8 @@ class RemoteLayers:
         self._wish("scene", "scale_bar_visible")
 
     def _on_grid(self, event: Any) -> None:
-        if event.type in _GRID:
-            self._wish("scene", _GRID[event.type])
+        if f"grid_{event.type}" in CANVAS_ATTRIBUTES:
+            self._wish("scene", f"grid_{event.type}")
 
     def _on_reset_view(self, _event: Any) -> None:
         if not self._showing:
@@ -316,7 +327,7 @@ class RemoteLayers:
             self._ask(target, name)
         if self._reset_wanted:
             self._reset_wanted = False
-            self._mirror.command("reset_view")
+            self._do("reset_view")
         if self._reorder_wanted:
             self._reorder_wanted = False
             self._ask_order()
@@ -359,14 +370,14 @@ class RemoteLayers:
 
     def _ask_order(self) -> None:
         numbers = {layer: number for number, layer in self._stand_ins.items()}
-        order: Value = [numbers[layer] for layer in self._viewer.layers if layer in numbers]
+        order = [numbers[layer] for layer in self._viewer.layers if layer in numbers]
         if order != list(self._mirror.layers):
-            self._mirror.command("reorder", {"layers": order})
+            self._do("reorder", layers=order)
 
     def _play_on(self) -> None:
         """Tell napari's player that the step is to be seen, as its canvas does when it draws."""
         self._play_timer.stop()
-        getattr(self._viewer, "__wrapped__", self._viewer).dims._play_ready = True
+        self._viewer.dims._play_ready = True
 
 
 def _timer(milliseconds: int, call: Callable[[], None]) -> QTimer:

@@ -24,10 +24,8 @@ from napari_streaming.wire.remote import (
     CameraChanged,
     Canvas,
     CanvasChanged,
-    Command,
-    CommandName,
     DimsChanged,
-    Intent,
+    IntentTarget,
     Layer,
     LayerAdded,
     LayerChanged,
@@ -35,7 +33,6 @@ from napari_streaming.wire.remote import (
     LayerReshaped,
     LayersReordered,
     Rejected,
-    Reply,
     SceneChanged,
     Snapshot,
     Thumbnail,
@@ -58,7 +55,6 @@ SceneMessage = (
     | SceneChanged
     | Accepted
     | Rejected
-    | Reply
 )
 _VIEWS: dict[Any, dict[str, Any]] = {
     "dims": DIMS_ATTRIBUTES,
@@ -110,10 +106,9 @@ class Mirror:
 
     Parameters
     ----------
-    send : callable
-        Called with each `Intent` and `Command`.
-    number : callable
-        Returns the next id of an intent, larger than all before.
+    ask : callable
+        Sends an intent: called with its target, its changes, and the number of the layer or 0.
+        Returns its id, 0: there is no connection. `SessionClient.send_intent`.
 
     Attributes
     ----------
@@ -130,8 +125,6 @@ class Mirror:
     canvas_changed : Signal()
     rejected : Signal(str)
         Why the server did not do what was wished for.
-    replied : Signal(Reply)
-        The reply to a command.
     """
 
     reset = Signal()
@@ -143,12 +136,9 @@ class Mirror:
     changed = Signal(object, dict)
     canvas_changed = Signal()
     rejected = Signal(str)
-    replied = Signal(Reply)
 
-    def __init__(
-        self, send: Callable[[Intent | Command], object], number: Callable[[], int]
-    ) -> None:
-        self._send, self._number = send, number
+    def __init__(self, ask: Callable[[IntentTarget, Changes, int], int]) -> None:
+        self._ask = ask
         self._wishes: dict[int, _Wish] = {}
         self._late: dict[int, Target] = {}  # wishes from before a snapshot, by target
         self._places: dict[Target, _Place] = {}
@@ -167,7 +157,6 @@ class Mirror:
             SceneChanged: lambda message: self._take_in("scene", message.changes),
             Accepted: self._on_accepted,
             Rejected: self._on_rejected,
-            Reply: self.replied.emit,
         }
         self.canvas = Canvas(width=1, height=1)
         self._has_joined = False
@@ -215,7 +204,7 @@ class Mirror:
         Returns
         -------
         int
-            The id of the intent.
+            The id of the intent; 0: there is no connection, and what was shown is shown again.
 
         Raises
         ------
@@ -225,19 +214,13 @@ class Mirror:
         if target not in self._places:
             raise DataError(f"there is no layer {target} (any more)")
         changes = check_changes(self._attributes(target), {key: value})
-        number = self._number()
-        self._wishes[number] = _Wish(target, changes)
-        self._places[target].shown.update(changes)
-        if isinstance(target, int):
-            self._send(Intent(number, "layer", changes, target))
+        layer = target if isinstance(target, int) else 0
+        number = self._ask("layer" if isinstance(target, int) else target, changes, layer)
+        if number:
+            self._wishes[number] = _Wish(target, changes)
+            self._places[target].shown.update(changes)
         else:
-            self._send(Intent(number, target, changes))
-        return number
-
-    def command(self, name: CommandName, arguments: Changes | None = None) -> int:
-        """Ask for something to be done; the reply, of the id returned, comes by `replied`."""
-        number = self._number()
-        self._send(Command(number, name, arguments or {}))
+            self.changed.emit(target, {key: self._places[target].shown.get(key)})
         return number
 
     # ---- what the server says ------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from napari_streaming.errors import DataError, IntentError
+from napari_streaming.remote.layer_attributes import REFUSALS, short_reason
 from napari_streaming.remote.server.folder import Folder
 from napari_streaming.remote.server.opening import open_paths
 from napari_streaming.wire.remote import Command, CommandName, Reply
@@ -79,7 +80,10 @@ class Commands:
 
     def execute(self, command: Command) -> Reply:
         """Carry out a command; raises IntentError if it cannot be."""
-        return self._all[command.name](command)
+        try:
+            return self._all[command.name](command)
+        except (*REFUSALS, OSError) as error:
+            raise IntentError(f"{command.name}: {short_reason(error)}") from error
 
     def _open(self, command: Command) -> Reply:
         folder = self._the_folder()
