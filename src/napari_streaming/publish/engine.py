@@ -201,7 +201,7 @@ class Engine:
                     outbox.note_drop(stream.declare.stream, sequence)
                 return
             parcel = Parcel(
-                stream.declare.stream, sequence, now, where, staged, nbytes, extra, reliable
+                stream.declare.stream, sequence, now, where, staged, nbytes, extra, reliable, name
             )
             # In this order, a viewer that opens just now gets it in one way or the other.
             self._history.keep(parcel)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from napari_streaming.publish.lanes import Lanes
 from napari_streaming.publish.notes import MAX_QUEUED, Notes
+from napari_streaming.publish.pace import Pace
 from napari_streaming.publish.staging import Parcel
+from napari_streaming.publish.tally import Tally
 from napari_streaming.transport.base import Delivery
 from napari_streaming.transport.channel import Link
 from napari_streaming.wire.codec import Buffer
@@ -28,27 +30,11 @@ from napari_streaming.wire.messages import (
     Subscribe,
 )
 
-__all__ = ["Outbox", "Tally"]
+__all__ = ["Outbox"]
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(slots=True)
-class Tally:
-    """What became of items, previews aside: counts, and bytes that were sent."""
-
-    sent: int = 0
-    acknowledged: int = 0
-    dropped: int = 0
-    bytes: int = 0
-
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
-            self.sent + other.sent,
-            self.acknowledged + other.acknowledged,
-            self.dropped + other.dropped,
-            self.bytes + other.bytes,
-        )
+_NEWER = "newer data took its place"
 
 
 class Outbox:
@@ -61,9 +47,21 @@ class Outbox:
         is given up.
     changed : callable
         Called without arguments when something was acknowledged or given up.
+    clock : callable, optional
+        Returns the time in seconds; never goes back.
+
+    Attributes
+    ----------
+    is_open : bool
+        Whether a viewer is there that said what it wants.
     """
 
-    def __init__(self, max_bytes: int, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        max_bytes: int,
+        changed: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.tally = Tally()
         self.viewer = ""
         self._lock = threading.RLock()
@@ -73,9 +71,9 @@ class Outbox:
         self._max_bytes = max_bytes
         self._changed = changed
         self._is_closed = False
-        self._is_open = self._is_expected = False
+        self.is_open = self._is_expected = False
         self._newest: dict[int, int] = {}  # number of each stream that ever came in here
-        self._lanes = Lanes()
+        self._lanes = Lanes(clock)
         self._unread: Parcel | None = None
         self._read: tuple[Parcel, list[Buffer]] | None = None  # from disk
         self._drops: dict[int, Drops] = {}  # not told yet
@@ -92,8 +90,12 @@ class Outbox:
             # Closed since the caller looked who is there, or given by `open` already.
             if self._is_closed or parcel.sequence <= self._newest.get(parcel.stream, -1):
                 return
+            if not self._lanes.pace.wants(parcel):
+                return
             self._newest[parcel.stream] = parcel.sequence
             self._lanes.append(parcel.retain())
+            for older in self._lanes.take_older(parcel):
+                self._dropped(older, self._lanes.pace.reason)
             while self._lanes.nbytes > self._max_bytes or self._lanes.droppable > MAX_QUEUED:
                 if not self.drop_superseded():
                     self.drop_oldest()
@@ -142,27 +144,24 @@ class Outbox:
     def is_stuck(self) -> bool:
         """Whether nothing can be sent before the viewer acknowledges something."""
         with self._lock:
-            if not self._is_open:
+            if not self.is_open:
                 return True
             following = self._lanes.next()
-            if following is None or self._notes:
+            if self._notes or not self._lanes:
                 return False
-            return not self._items.admits(following[0].nbytes)
+            return following is None or not self._items.admits(following[0].nbytes)
+
+    @property
+    def held_for(self) -> float | None:
+        """Seconds until something may go that the viewer's wish held back; None: nothing."""
+        with self._lock:
+            return self._lanes.held_for
 
     def drop_superseded(self, *, in_pool: bool = False) -> bool:
         """Give up a preview, or the oldest parcel that a newer one of its stream waits behind.
 
-        Reliable streams lose nothing.
-
-        Parameters
-        ----------
-        in_pool : bool
-            Only one that takes memory of the pool.
-
-        Returns
-        -------
-        bool
-            False if there is none.
+        Reliable streams lose nothing. Returns False if there is none; with `in_pool`, none
+        that takes memory of the pool.
         """
         with self._lock:
             return self._lanes.drop_previews() or self._dropped(
@@ -174,17 +173,17 @@ class Outbox:
         with self._lock:
             return self._dropped(self._lanes.take_oldest(in_pool=in_pool))
 
-    def _dropped(self, parcel: Parcel | None) -> bool:
+    def _dropped(self, parcel: Parcel | None, reason: str = _NEWER) -> bool:
         if parcel is None:
             return False
-        self.note_drop(parcel.stream, parcel.sequence)
+        self.note_drop(parcel.stream, parcel.sequence, reason)
         parcel.release()
         return True
 
-    def note_drop(self, stream: int, sequence: int) -> None:
-        """Note that an item of a stream will never be sent."""
+    def note_drop(self, stream: int, sequence: int, reason: str = _NEWER) -> None:
+        """Note that an item of a stream will never be sent, and why."""
         with self._lock:
-            self._drops.setdefault(stream, Drops()).add(sequence)
+            self._drops.setdefault(stream, Drops()).add(sequence, reason)
             self.tally.dropped += 1
         self._changed()
 
@@ -213,6 +212,7 @@ class Outbox:
             if self._is_closed:
                 return
             self._rewind()
+            self._lanes.pace = Pace(subscribe)
             parcels = self._lanes.replace(lambda waiting: due(subscribe, waiting))
             self._newest |= {parcel.stream: parcel.sequence for parcel in parcels}
             if link.peer.run != self.viewer:
@@ -221,7 +221,16 @@ class Outbox:
             can_share = link.is_local and bool(segment.address)
             self._shared = None if can_share else False
             self._notes.put_first([*([segment] if can_share else []), *standing()])
-            self._is_open, self._is_expected = True, False
+            self.is_open, self._is_expected = True, False
+
+    def amend(
+        self, subscribe: Subscribe, due: Callable[[Subscribe, Sequence[Parcel]], list[Parcel]]
+    ) -> None:
+        """Go on as the viewer wants it from now on; parameters as for :meth:`open`."""
+        with self._lock:
+            parcels = self._lanes.amend(Pace(subscribe), due(subscribe, ()))
+            self._newest |= {parcel.stream: parcel.sequence for parcel in parcels}
+        self._changed()
 
     def _tell_missing(self, subscribe: Subscribe, parcels: Iterable[Parcel]) -> None:
         """Tell a viewer that was elsewhere meanwhile what of that is not kept any more."""
@@ -263,7 +272,8 @@ class Outbox:
         self._lanes.drop_previews()
         self._items = SendWindow(0)
         self._read = None
-        self._is_open = self._is_expected = False
+        self._lanes.pace = Pace()
+        self.is_open = self._is_expected = False
 
     def received(self, message: Message) -> None:
         """Take in what the viewer said.
@@ -307,7 +317,7 @@ class Outbox:
     def _send_next(self, link: Link) -> bool:
         """Send one message or parcel if one may go now; return whether there is more to do."""
         with self._lock:
-            if not self._is_open:
+            if not self.is_open:
                 return False
             went = self._notes.send_next(link)
             if went is not None:
@@ -315,6 +325,8 @@ class Outbox:
             following = self._lanes.next()
             if following is not None:
                 return self._send_parcel(link, *following)
+            if self._lanes:  # held back
+                return False
             if self._drops:
                 self._tell_drops(next(iter(self._drops)))
                 return True
@@ -333,7 +345,7 @@ class Outbox:
             return not still
 
     def _tell_drops(self, stream: int) -> None:
-        gap = self._drops.pop(stream).take(stream, "newer data took its place")
+        gap = self._drops.pop(stream).take(stream)
         assert gap is not None
         self._notes.put(gap)
 

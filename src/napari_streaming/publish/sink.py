@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from napari_streaming.publish.control import RefusedError, Steering
-from napari_streaming.publish.outbox import Outbox, Tally
+from napari_streaming.publish.outbox import Outbox
 from napari_streaming.publish.staging import Parcel
+from napari_streaming.publish.tally import Tally
 from napari_streaming.transport.channel import Channel, Link
 from napari_streaming.uri import StreamURL
 from napari_streaming.wire.codec import Buffer
@@ -160,7 +161,10 @@ class Sink:
             self._steer(link, message)
         elif isinstance(message, Subscribe):
             outbox = self._outboxes[link]
-            outbox.open(link, message, source.standing, source.due, source.segment)
+            if outbox.is_open:
+                outbox.amend(message, source.due)
+            else:
+                outbox.open(link, message, source.standing, source.due, source.segment)
         else:
             self._outboxes[link].received(message)
 
@@ -195,11 +199,13 @@ class Sink:
             self._state = f"refused: {reason}"
         self._source.changed()
 
-    def turn(self) -> None:
-        """Send what may go."""
+    def turn(self) -> float | None:
+        """Send what may go; return after how many seconds more may."""
         if self._kept is not None:
             self._kept.leave_limbo()
         self._leaving = [outbox for outbox in self._leaving if not outbox.leave_limbo()]
         window = self._source.window_share()
         for link, outbox in self._outboxes.items():
             outbox.send(link, min(window, link.peer.window))
+        held = (outbox.held_for for outbox in self._outboxes.values())
+        return min((seconds for seconds in held if seconds is not None), default=None)

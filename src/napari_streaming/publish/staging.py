@@ -76,7 +76,7 @@ class Parcel:
     """An item that waits for viewers: what is common to all of them.
 
     Counted by those who hold it; the last one that lets go frees what its arrays take.
-    `extra` holds the fields of the Item that few items have.
+    `extra` holds the fields of the Item that few items have, `name` is that of its stream.
     """
 
     stream: int
@@ -87,6 +87,7 @@ class Parcel:
     nbytes: int
     extra: Mapping[str, Any]
     reliable: bool = False
+    name: str = ""
     _users: int = field(default=1, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from importlib.metadata import version
 from types import TracebackType
 
@@ -116,8 +117,7 @@ class Receiver:
     def _native_source(
         self, url: StreamURL, over: Callable[[Source], None] | None = None
     ) -> Source:
-        history = self._settings.history
-        return Source(url, self._me, self.layers, self._arena, history, self._follow, over)
+        return Source(url, self._me, self.layers, self._arena, self._settings, self._follow, over)
 
     def _follow(self, url: str) -> None:
         """Connect to a publisher that another one told of, until it has ended."""
@@ -152,6 +152,38 @@ class Receiver:
         """What a publisher elsewhere is given to reach each URL that listens."""
         urls = [source.url for source in self._sources.values()]
         return tuple(url.shareable() for url in urls if url.listen)
+
+    def limit(
+        self,
+        *,
+        streams: Iterable[str] | None = None,
+        max_fps: float | None = None,
+        max_mb_s: float | None = None,
+    ) -> None:
+        """Have publishers send other streams, or less, from now on.
+
+        Parameters
+        ----------
+        streams : iterable of str, optional
+            Names of those that are wanted; empty: all.
+        max_fps, max_mb_s : float, optional
+            As in :class:`ReceiverSettings`. What is None stays as it is.
+
+        Raises
+        ------
+        ValueError
+            A limit is less than nothing.
+        """
+        now = self._settings
+        self._settings = replace(
+            now,
+            streams=now.streams if streams is None else tuple(streams),
+            max_fps=now.max_fps if max_fps is None else float(max_fps),
+            max_mb_s=now.max_mb_s if max_mb_s is None else float(max_mb_s),
+        )
+        for source in list(self._sources.values()):
+            if isinstance(source, Source):
+                source.limit(self._settings)
 
     def control(self, run: str, action: ControlAction) -> None:
         """Ask a program to pause, resume, take a step or stop.

@@ -293,14 +293,19 @@ class Gap(Struct, frozen=True, tag="gap"):
 
 
 class Subscribe(Struct, frozen=True, tag="subscribe"):
-    """What a viewer wants to be sent of the past, before any item.
+    """What a viewer wants to be sent, before any item; a later one takes its place.
 
     `history` is how many of the last items of each stream, None for all that there are;
     `have` is the last sequence number that it has of a stream of this publisher's run.
+    `streams` are the names that it wants, all if empty; `max_fps` limits the items of each
+    stream in a second, `max_mb_s` all items together, in 10^6 bytes in a second; 0: no limit.
     """
 
     history: Count | None = None
     have: Annotated[dict[StreamId, Count], Meta(max_length=65536)] = {}
+    streams: Annotated[tuple[Name, ...], Meta(max_length=1024)] = ()
+    max_fps: Amount = 0.0
+    max_mb_s: Amount = 0.0
 
 
 class Segment(Struct, frozen=True, tag="segment"):
