@@ -235,7 +235,7 @@ def test_the_last_message_comes_after_everything(desk):
     desk.open(link)
     desk.put()
     desk.put()
-    desk.outbox.put_last(End())
+    desk.outbox.put_message(End(), last=True)
     desk.outbox.send(link, BIG)
     assert not link.sent(End) and not desk.outbox.is_idle
     desk.outbox.received(Ack(1, 0))
@@ -401,7 +401,7 @@ def test_nothing_of_a_viewer_that_left_is_kept(desk):
     desk.put(in_pool=True)  # by a publisher that looked just before
     desk.outbox.put_message(Status("info", "late", 0.0))
     desk.outbox.put_metric("late", 1, 2, 3)
-    desk.outbox.put_last(End())
+    desk.outbox.put_message(End(), last=True)
     assert desk.outbox.is_idle and desk.outbox.queued_bytes == 0
     desk.forget_latest()
     assert desk.pool.in_use == 0
@@ -626,7 +626,7 @@ def test_memory_is_kept_until_a_dead_connection_lets_go(desk, ends):
     for _ in range(3):
         desk.put(in_pool=True)
     desk.outbox.send(link, 10 * BIG)
-    deliveries = [delivery for _, delivery, _ in desk.outbox._items]
+    deliveries = [delivery for _, delivery, _, _ in desk.outbox._items]
     desk.forget_latest()
     getattr(desk.outbox, ends)()
     while desk.outbox.drop_oldest():
@@ -885,7 +885,7 @@ def test_nothing_comes_last_before_what_is_held_back(desk):
     desk.open(link, max_fps=1.0)
     for _ in range(2):
         desk.put()
-    desk.outbox.put_last(End())
+    desk.outbox.put_message(End(), last=True)
     desk.outbox.send(link, 10 * BIG)
     assert link.numbers() == [0] and not link.sent(End)
     desk.now = 1.0

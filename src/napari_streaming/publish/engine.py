@@ -351,7 +351,7 @@ class Engine:
         atexit.unregister(self.close)
         self.steering.end()
         for outbox in self.outboxes():
-            outbox.put_last(End())
+            outbox.put_message(End(), last=True)
         self.wait_until_idle(max(0.0, deadline - time.monotonic()))
         if unsafe := max((outbox.unsafe for outbox in self.outboxes()), default=0):
             logger.warning("closed before a viewer took in %d items of reliable streams", unsafe)

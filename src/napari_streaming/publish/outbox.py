@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 from napari_streaming.publish.lanes import Lanes
 from napari_streaming.publish.notes import MAX_QUEUED, Notes
 from napari_streaming.publish.pace import Pace
+from napari_streaming.publish.squeeze import Packed, Squeeze, describe
 from napari_streaming.publish.staging import Parcel
 from napari_streaming.publish.tally import Tally
 from napari_streaming.transport.base import Delivery
 from napari_streaming.transport.channel import Link
-from napari_streaming.wire.codec import Buffer
 from napari_streaming.wire.flow import Drops, SendWindow
 from napari_streaming.wire.messages import (
     Ack,
@@ -54,6 +54,8 @@ class Outbox:
     ----------
     is_open : bool
         Whether a viewer is there that said what it wants.
+    squeeze : Squeeze
+        How fast its link is.
     """
 
     def __init__(
@@ -74,10 +76,11 @@ class Outbox:
         self.is_open = self._is_expected = False
         self._newest: dict[int, int] = {}  # number of each stream that ever came in here
         self._lanes = Lanes(clock)
-        self._unread: Parcel | None = None
-        self._read: tuple[Parcel, list[Buffer]] | None = None  # from disk
+        self.squeeze = Squeeze()
+        self._unpacked: Parcel | None = None
+        self._packed: tuple[Parcel, list[Packed]] | None = None  # from disk, or compressed
         self._drops: dict[int, Drops] = {}  # not told yet
-        self._items: SendWindow[tuple[Parcel, Delivery, bool]] = SendWindow(0)
+        self._items: SendWindow[tuple[Parcel, Delivery, bool, int]] = SendWindow(0)
         self._notes = Notes()
         self._limbo: list[tuple[Delivery, Parcel]] = []
         self._shared: bool | None = False  # None: the viewer has not answered yet
@@ -100,17 +103,11 @@ class Outbox:
                 if not self.drop_superseded():
                     self.drop_oldest()
 
-    def put_message(self, message: Message) -> None:
-        """Queue a small message; of too many status lines the oldest go."""
+    def put_message(self, message: Message, *, last: bool = False) -> None:
+        """Queue a small message, maybe behind all that waits; of many lines the oldest go."""
         with self._gate, self._lock:
             if not self._is_closed:
-                self._notes.put(message)
-
-    def put_last(self, message: Message) -> None:
-        """Queue a message behind everything that waits now."""
-        with self._gate, self._lock:
-            if not self._is_closed:
-                self._notes.put_last(message)
+                (self._notes.put_last if last else self._notes.put)(message)
 
     def put_metric(self, name: str, step: float, value: float, time: float) -> bool:
         """Queue a value; return whether the sink must be woken for it.
@@ -130,7 +127,7 @@ class Outbox:
     def unsafe(self) -> int:
         """How many items of reliable streams the viewer has not acknowledged."""
         with self._lock:
-            under_way = sum(p.reliable and not preview for p, _, preview in self._items)
+            under_way = sum(p.reliable and not preview for p, _, preview, _ in self._items)
             return self._lanes.reliable + under_way
 
     @property
@@ -218,6 +215,7 @@ class Outbox:
             if link.peer.run != self.viewer:
                 self._tell_missing(subscribe, parcels)
             self.viewer = link.peer.run
+            self.squeeze = Squeeze(() if link.is_local else subscribe.codecs)
             can_share = link.is_local and bool(segment.address)
             self._shared = None if can_share else False
             self._notes.put_first([*([segment] if can_share else []), *standing()])
@@ -262,7 +260,7 @@ class Outbox:
 
     def _rewind(self) -> None:
         self._notes.rewind()
-        for parcel, delivery, is_preview in reversed(self._items.clear()):
+        for parcel, delivery, is_preview, _ in reversed(self._items.clear()):
             if not delivery.done:
                 self._limbo.append((delivery, parcel.retain()))
             if is_preview:
@@ -271,7 +269,8 @@ class Outbox:
                 self._lanes.put_back(parcel)
         self._lanes.drop_previews()
         self._items = SendWindow(0)
-        self._read = None
+        self._packed = None
+        self.squeeze = Squeeze()
         self._lanes.pace = Pace()
         self.is_open = self._is_expected = False
 
@@ -289,7 +288,8 @@ class Outbox:
                     self._shared = message.ok
             elif isinstance(message, Ack):
                 self._notes.acknowledge(message.messages)
-                for parcel, _, is_preview in self._items.acknowledge(message.items):
+                for parcel, _, is_preview, inline in self._items.acknowledge(message.items):
+                    self.squeeze.acknowledged(inline)
                     self.tally.acknowledged += not is_preview
                     parcel.release()
         self._changed()
@@ -305,12 +305,12 @@ class Outbox:
             Bytes of items that may be under way.
         """
         with self._lock:
-            self._items.limit = window
+            self._items.limit = self.squeeze.window(window)
         # The lock is free between any two, so that the producer never waits for a queue,
-        # nor for the disk.
+        # nor for the disk or the codec.
         while self._send_next(link):
-            if self._unread is not None:
-                self._read_from_disk(self._unread)
+            if self._unpacked is not None:
+                self._pack(self._unpacked)
             with self._gate:
                 pass
 
@@ -335,14 +335,13 @@ class Outbox:
     def leave_limbo(self) -> bool:
         """Let go of parcels that a dead connection was still reading; return whether all."""
         with self._lock:
-            still: list[tuple[Delivery, Parcel]] = []
-            for delivery, parcel in self._limbo:
+            limbo, self._limbo = self._limbo, []
+            for delivery, parcel in limbo:
                 if delivery.done:
                     parcel.release()
                 else:
-                    still.append((delivery, parcel))
-            self._limbo = still
-            return not still
+                    self._limbo.append((delivery, parcel))
+            return not self._limbo
 
     def _tell_drops(self, stream: int) -> None:
         gap = self._drops.pop(stream).take(stream)
@@ -357,32 +356,34 @@ class Outbox:
         if parcel.stream in self._drops and not is_preview:
             self._tell_drops(parcel.stream)
             return True
-        buffers = self._read[1] if self._read and self._read[0] is parcel else None
-        if parcel.is_on_disk and buffers is None:
-            self._unread = parcel.retain()
+        packed = self._packed[1] if self._packed and self._packed[0] is parcel else None
+        if packed is None and (parcel.is_on_disk or self.squeeze.wants(parcel)):
+            self._unpacked = parcel.retain()
             return True
-        shared = self._shared is True
-        arrays = tuple(a.describe(shared=shared) for a in parcel.arrays)
-        if buffers is None:
-            both = zip(parcel.arrays, arrays, strict=True)
-            buffers = [array.buffer() for array, described in both if described.block is None]
+        arrays, buffers = describe(parcel, packed, shared=self._shared is True)
         extra = {**parcel.extra, "preview": True} if is_preview else parcel.extra
         item = Item(parcel.stream, parcel.sequence, parcel.time, parcel.at, arrays, **extra)
         delivery = link.send(item, buffers)
         if delivery is None:
             return False
-        self._read = None
+        inline = sum(memoryview(buffer).nbytes for buffer in buffers)
+        self._packed = None
         self._lanes.take(parcel, preview=is_preview)
-        self._items.sent((parcel, delivery, is_preview), parcel.nbytes)
+        self._items.sent((parcel, delivery, is_preview, inline), parcel.nbytes)
+        self.squeeze.sent(parcel, inline)
         self.tally.sent += not is_preview
         self.tally.bytes += parcel.nbytes
+        self.tally.inline += inline
         return True
 
-    def _read_from_disk(self, parcel: Parcel) -> None:
-        """Have the arrays of a parcel ready that is next; give it up if the disk lost them."""
-        self._unread = None
+    def _pack(self, parcel: Parcel) -> None:
+        """Have the buffers of a parcel ready that is next; give it up if the disk lost them."""
+        self._unpacked = None
         try:
-            buffers = [array.buffer() for array in parcel.arrays]
+            if self.squeeze.wants(parcel):
+                packed = self.squeeze.pack(parcel)
+            else:
+                packed = [Packed("", array.buffer()) for array in parcel.arrays]
         except OSError as error:
             logger.warning("stream %d, item %d: %s", parcel.stream, parcel.sequence, error)
             with self._lock:
@@ -394,5 +395,5 @@ class Outbox:
                     parcel.release()
         else:
             with self._lock:
-                self._read = (parcel, buffers)
+                self._packed = (parcel, packed)
         parcel.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -44,6 +45,9 @@ class SinkStats:
         Bytes that wait.
     problems : int
         Complaints of viewers; each is in the log.
+    link : float
+        Bytes in a second that the slowest connection carried when it was busy; infinite until
+        one was. Those slower than the codec get compressed pixels: see ``tally.inline``.
     """
 
     url: str
@@ -52,6 +56,7 @@ class SinkStats:
     tally: Tally
     queued_bytes: int
     problems: int
+    link: float
 
 
 class Source(Protocol):
@@ -138,6 +143,7 @@ class Sink:
             tally=sum((outbox.tally for outbox in outboxes), self._retired),
             queued_bytes=sum(outbox.queued_bytes for outbox in outboxes),
             problems=self._problems,
+            link=min((outbox.squeeze.link for outbox in outboxes), default=math.inf),
         )
 
     # ---- the channel's handler -------------------------------------------------------

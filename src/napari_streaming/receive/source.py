@@ -19,6 +19,7 @@ from napari_streaming.transport.channel import Channel, Link
 from napari_streaming.transport.pool import AttachedSegment
 from napari_streaming.uri import StreamURL
 from napari_streaming.wire.codec import Buffer, nbytes, pack
+from napari_streaming.wire.compression import CODECS
 from napari_streaming.wire.flow import Receipts
 from napari_streaming.wire.flow import Sequence as Numbers
 from napari_streaming.wire.messages import (
@@ -275,7 +276,8 @@ class Source:
     def _subscribe(self, link: Link) -> None:
         """Say what is wanted of a publisher."""
         asked, have = self._asked, self._have(link.peer.run)
-        link.send(Subscribe(asked.history, have, asked.streams, asked.max_fps, asked.max_mb_s))
+        limits = asked.streams, asked.max_fps, asked.max_mb_s
+        link.send(Subscribe(asked.history, have, *limits, CODECS))
 
     def _have(self, run: str) -> dict[int, int]:
         """Return the highest number that is here of each stream of a publisher's run."""
@@ -353,7 +355,8 @@ class Source:
             size = sum(nbytes(array) for array in item.arrays)
             # What was published before there was a connection did not wait for this viewer.
             published = max(sent, publisher.opened)
-            layer.counters.arrived(size, published, received, time.time())
+            inline = sum(memoryview(b).nbytes for b in buffers) if buffers else size
+            layer.counters.arrived(size, published, received, time.time(), inline)
             self._catalog.touch(layer, all_layers=grew)
         numbers.accept(item.sequence, first_of_session=True)
 
