@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib.metadata import version
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from napari_streaming.errors import StreamingError, URLError
 from napari_streaming.receive.arena import Arena
@@ -27,6 +28,9 @@ from napari_streaming.wire.messages import (
     SetParameter,
 )
 
+if TYPE_CHECKING:
+    from napari_streaming.receive.atoplace import AtoplaceSource
+
 __all__ = ["Receiver"]
 
 _MOST_SOURCES = 256
@@ -39,7 +43,7 @@ class Receiver:
     ----------
     *urls : str
         Where from: a URL is connected to, with ``?listen`` it waits there for publishers;
-        with ``openhcs+`` before its scheme, for what OpenHCS sends.
+        with ``openhcs+`` or ``atoplace+`` before its scheme, for what these programs send.
     settings : ReceiverSettings, optional
         Limits.
 
@@ -76,7 +80,7 @@ class Receiver:
             window=self._settings.window,
         )
         self.layers = Catalog(self._arena, budget)
-        self._sources: dict[str, Source | OpenHcsSource] = {}
+        self._sources: dict[str, Source | OpenHcsSource | AtoplaceSource] = {}
         self._following = threading.Lock()
         try:
             for url in urls:
@@ -105,9 +109,13 @@ class Receiver:
         self._sources[source.url.address] = source
         return source.url.shareable() if parsed.listen else url
 
-    def _make_source(self, url: StreamURL) -> Source | OpenHcsSource:
+    def _make_source(self, url: StreamURL) -> Source | OpenHcsSource | AtoplaceSource:
         if not url.dialect:
             return self._native_source(url)
+        if url.dialect == "atoplace":
+            from napari_streaming.receive.atoplace import AtoplaceSource  # few need it
+
+            return AtoplaceSource(url, self.layers, self._arena)
         if not url.listen:
             raise URLError(
                 f"{url}: OpenHCS senders connect to their viewer: press Listen, or add ?listen"
@@ -212,7 +220,7 @@ class Receiver:
 
     def _ask(self, run: str, wish: Control | SetParameter) -> None:
         for source in list(self._sources.values()):
-            if isinstance(source, Source):
+            if not isinstance(source, OpenHcsSource):
                 source.ask(run, wish)
 
     def wait(self, condition: Callable[[], object], timeout: float) -> bool:

@@ -66,7 +66,8 @@ class ReceiverDock(QWidget):
         self._address.setPlaceholderText("tcp://host:port")
         self._address.setToolTip(
             "tcp:// or ws://host:port, ipc://name; with #token if it is far away. "
-            "To listen to OpenHCS: openhcs+tcp://127.0.0.1:5555, openhcs+ipc://5555"
+            "To listen to OpenHCS: openhcs+tcp://127.0.0.1:5555, openhcs+ipc://5555. "
+            "To connect to atoplace: atoplace+ws://127.0.0.1:8765"
         )
         self._listen = QPushButton("Listen", self)
         self._listen.setToolTip("Wait here for pipelines that connect")
