@@ -11,7 +11,7 @@ import pytest
 import napari_streaming
 
 ROOT = Path(napari_streaming.__file__).parent
-FLOORS = ["errors", "uri", "settings", "wire", "transport", "publish", "receive"]
+FLOORS = ["errors", "uri", "settings", "wire", "transport", "web", "publish", "receive"]
 ABOVE = {"napari", "vispy", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "superqt", "pandas"}
 HEAVY = ABOVE | {
     "asyncio", "imageio", "psutil", "scipy", "skimage", "tifffile", "typer", "zarr", "zmq",

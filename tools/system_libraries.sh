@@ -27,6 +27,8 @@ libdbus-1-3           libdbus-1.so.3
 libfontconfig1        libfontconfig.so.1
 libglib2.0-0          libglib-2.0.so.0
 "
+# The tests of the browser viewer run in one of these; a Chrome that is there will do.
+browsers="chromium chromium-browser google-chrome google-chrome-stable chrome"
 
 # An ordinary user's PATH often lacks /sbin, where ldconfig lives.
 export PATH="$PATH:/usr/sbin:/sbin"
@@ -40,6 +42,8 @@ missing_packages() {
     done <<<"$needs"
     compgen -G '/usr/lib*/dri/swrast_dri.so' >/dev/null ||
         compgen -G '/usr/lib/*/dri/swrast_dri.so' >/dev/null || echo libgl1-mesa-dri
+    # shellcheck disable=SC2086 # several names
+    command -v $browsers >/dev/null || echo chromium
     # Without any font Qt draws every text as empty boxes.
     [[ -n $(find /usr/share/fonts /usr/local/share/fonts -name '*.[to]t[fc]' -print -quit 2>/dev/null) ]] ||
         echo fonts-dejavu-core

@@ -162,9 +162,20 @@ class StreamURL:
 
     def shareable(self) -> str:
         """Return what another person pastes to connect, token included."""
+        return str(self._seen_by_others())
+
+    def page(self) -> str:
+        """Return what a browser opens to look at a listener, token included; empty if it cannot."""
+        if not (self.listen and self.scheme in ("ws", "wss")):
+            return ""
+        there = self._seen_by_others()
+        address = there.address.replace("ws", "http", 1)
+        return f"{address}/#{quote(self.token)}"
+
+    def _seen_by_others(self) -> StreamURL:
         everywhere = self.host in ("0.0.0.0", "::")  # noqa: S104
         host = node() if everywhere else self.host
-        return str(replace(self, listen=False, host=host, cert="", key=""))
+        return replace(self, listen=False, host=host, cert="", key="")
 
     def __str__(self) -> str:
         given = {name: value for name in _OPTIONS if (value := getattr(self, name))}

@@ -157,6 +157,25 @@ def _watch(
     )  # fmt: skip
 
 
+@app.command("web")
+def _web(
+    url: Annotated[
+        str,
+        typer.Argument(help="A publisher's URL, or where publishers connect.", metavar="URL"),
+    ] = DEFAULT_URL,
+    listen: Annotated[
+        str, typer.Option(help="Where browsers connect: ws:// or wss://.", metavar="URL")
+    ] = "ws://127.0.0.1:8765",
+    show: Annotated[
+        bool, typer.Option("--show", help="Open the page in this machine's browser.")
+    ] = False,
+) -> None:
+    """Show a stream in browsers."""
+    from napari_streaming.cli.web import web
+
+    web(url, listen, show=show)
+
+
 @app.command("demo")
 def _demo(
     output: Annotated[Path, typer.Option(help="Where the screenshot goes.")] = Path("demo.png"),

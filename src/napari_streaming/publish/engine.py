@@ -31,6 +31,7 @@ from napari_streaming.publish.staging import (
     stage,
 )
 from napari_streaming.settings import PublisherSettings
+from napari_streaming.transport.base import HttpHandler
 from napari_streaming.transport.pool import Pool, Slot
 from napari_streaming.uri import StreamURL
 from napari_streaming.wire.messages import (
@@ -101,16 +102,22 @@ class Engine:
     Parameters
     ----------
     settings : PublisherSettings
+    steering : callable, optional
+        Makes what viewers steer, of how they are told and for how long a pause is kept.
     """
 
-    def __init__(self, settings: PublisherSettings) -> None:
+    def __init__(
+        self,
+        settings: PublisherSettings,
+        steering: Callable[[Callable[[Message], None], float], Steering] = Steering,
+    ) -> None:
         self._memory = settings.memory
         self._process = os.getpid()
         self._closed = False
         self._publishing = threading.Lock()
         self._streams = _Streams()
         self._lasting: dict[str, Outline | Elsewhere] = {}
-        self.steering = Steering(self.tell, settings.lease)
+        self.steering = steering(self.tell, settings.lease)
         self._lent: dict[int, Lent] = {}
         self._pool = Pool(settings.memory)
         self._spool = Spool(settings.spool, settings.spool_folder)
@@ -121,15 +128,15 @@ class Engine:
         self._sinks: list[Sink] = []
         self.segment = self._pool.segment
 
-    def open_sink(self, url: StreamURL, me: Peer) -> None:
-        """Stream to one more URL.
+    def open_sink(self, url: StreamURL, me: Peer, http: HttpHandler | None = None) -> None:
+        """Stream to one more URL; `http` has pages for browsers, where they can ask.
 
         Raises
         ------
         TransportError
             The address cannot be used.
         """
-        self._sinks.append(Sink(url, me, self))
+        self._sinks.append(Sink(url, me, self, http))
 
     def outboxes(self) -> list[Outbox]:
         """Return the outboxes of all sinks."""
@@ -144,6 +151,11 @@ class Engine:
     def urls(self) -> tuple[str, ...]:
         """What a viewer elsewhere is given to reach each listening URL, token included."""
         return tuple(s.url.shareable() for s in self._sinks if s.url.listen)
+
+    @property
+    def pages(self) -> tuple[str, ...]:
+        """What a browser is given to look on, at each URL where it can, token included."""
+        return tuple(page for s in self._sinks if s.has_pages and (page := s.url.page()))
 
     def publish(
         self,

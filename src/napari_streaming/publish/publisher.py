@@ -30,8 +30,9 @@ from napari_streaming.publish.staging import (
 from napari_streaming.publish.tee import TeeCalls
 from napari_streaming.publish.viewer_process import start_viewer
 from napari_streaming.settings import PublisherSettings
+from napari_streaming.transport.base import HttpHandler
 from napari_streaming.transport.runtime import host_identity, new_token, program_name
-from napari_streaming.uri import parse_url
+from napari_streaming.uri import StreamURL, parse_url
 from napari_streaming.wire.messages import (
     Coordinate,
     Peer,
@@ -56,6 +57,7 @@ class PublishCalls(GeometryCalls, TeeCalls, ControlCalls):
         name: str | None = None,
         settings: PublisherSettings | None = None,
         part_of: str = "",
+        page: bool = True,
     ) -> None:
         self._settings = settings or PublisherSettings()
         parsed = [parse_url(url).to_publish() for url in urls]
@@ -77,7 +79,7 @@ class PublishCalls(GeometryCalls, TeeCalls, ControlCalls):
             for url in parsed:
                 if spawn:
                     start_viewer(url)
-                self._engine.open_sink(url, me)
+                self._engine.open_sink(url, me, _pages(url) if page else None)
             undo.pop_all()
         self._engine.close_at_exit(self._settings.close_timeout)
 
@@ -276,6 +278,11 @@ class PublishCalls(GeometryCalls, TeeCalls, ControlCalls):
         """What a viewer elsewhere is given to reach each listening URL, token included."""
         return self._engine.urls
 
+    @property
+    def pages(self) -> tuple[str, ...]:
+        """What a browser opens to look on, for each listening ``ws`` URL, token included."""
+        return self._engine.pages
+
 
 class Publisher(PublishCalls):
     """Streams layers, metrics and status to viewers, and never waits for one.
@@ -297,6 +304,8 @@ class Publisher(PublishCalls):
     part_of : str, optional
         What all publishers have in common that fill the same layers at the same time: the
         workers of one run. By default each publisher is a run of its own.
+    page : bool
+        Whether a browser that opens a URL which listens at ``ws`` or ``wss`` gets a viewer.
 
     Raises
     ------
@@ -363,6 +372,15 @@ class Publisher(PublishCalls):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _pages(url: StreamURL) -> HttpHandler | None:
+    """Return what answers browsers at a URL, if they can ask there."""
+    if not (url.listen and url.scheme in ("ws", "wss")):
+        return None
+    from napari_streaming.web.page import page  # only who may be asked needs it
+
+    return page
 
 
 _WHOLE = Part()

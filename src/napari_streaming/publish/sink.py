@@ -11,6 +11,7 @@ from napari_streaming.publish.control import RefusedError, Steering
 from napari_streaming.publish.outbox import Outbox
 from napari_streaming.publish.staging import Parcel
 from napari_streaming.publish.tally import Tally
+from napari_streaming.transport.base import HttpHandler
 from napari_streaming.transport.channel import Channel, Link
 from napari_streaming.uri import StreamURL
 from napari_streaming.wire.codec import Buffer
@@ -89,8 +90,11 @@ class Sink:
     sent to a viewer once it said which.
     """
 
-    def __init__(self, url: StreamURL, me: Peer, source: Source) -> None:
+    def __init__(
+        self, url: StreamURL, me: Peer, source: Source, http: HttpHandler | None = None
+    ) -> None:
         self._source = source
+        self.has_pages = http is not None
         # Replaced as a whole by the channel's thread: the producer looks at it without a lock.
         self._outboxes: dict[Link, Outbox] = {}
         self._kept = None if url.listen else self._make_outbox()
@@ -98,7 +102,7 @@ class Sink:
         self._leaving: list[Outbox] = []  # of whom a dead connection still reads something
         self._state = "waiting for a viewer"
         self._problems = 0
-        self._channel = Channel(url, me, self)
+        self._channel = Channel(url, me, self, http)
         self._channel.start()
 
     def _make_outbox(self) -> Outbox:

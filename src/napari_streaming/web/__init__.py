@@ -1,0 +1,1 @@
+"""The viewer that runs in a browser: its files, and what hands them out."""

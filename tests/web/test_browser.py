@@ -1,0 +1,424 @@
+"""The browser viewer in a real Chromium: what a program published is what the screen shows."""
+
+from __future__ import annotations
+
+import colorsys
+import http.server
+import socket
+import threading
+
+import numpy as np
+import pytest
+
+from napari_streaming.uri import parse_url
+from napari_streaming.wire.session import view_token
+
+URL = "ws://127.0.0.1:0?listen"
+
+
+@pytest.fixture
+def program(publisher):
+    return publisher(URL)
+
+
+def grey(plane, low, high):
+    """Return the colours that a plane has between two contrast limits."""
+    share = np.clip((plane.astype(float) - low) / (high - low), 0, 1)
+    return np.repeat(np.round(255 * share)[..., None], 3, axis=2)
+
+
+def label_colours(labels):
+    """Return the colours of labels, of 70 % on black: the formula of the page once more."""
+    colours = np.zeros((*labels.shape, 3))
+    for label in np.unique(labels[labels != 0]):
+        spread = (int(label) * 2654435769) % 2**32
+        value = 1 - 0.3 * ((spread >> 4) & 3) / 3
+        hue = np.array(colorsys.hsv_to_rgb((spread >> 8) / 2**24, 1, 1))
+        colours[labels == label] = 0.7 * 255 * value * (0.25 + 0.75 * hue)
+    return colours
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [("u1", 0, 255), ("u2", 300, 40000), ("i2", -900, 800), ("u4", 0, 70000), ("i8", -5, 900),
+     ("f2", -1, 1), ("f4", -0.5, 0.5), ("f8", 0, 1e4), ("?", 0, 1)],
+)  # fmt: skip
+def test_every_pixel_has_its_grey(page, program, dtype, low, high):
+    ramp = np.linspace(low, high, 12 * 16).reshape(12, 16)
+    plane = (ramp > 0.5) if dtype == "?" else ramp.astype(dtype)
+    page.open(program.pages[0])
+    program.image("ramp", plane, contrast_limits=(low, high))
+    page.wait_for_items(1)
+    assert np.abs(page.pixels(12, 16) - grey(plane, low, high)).max() <= 1
+
+
+def test_colours_of_an_image_are_its_own(page, program):
+    plane = np.random.default_rng(1).integers(0, 256, (9, 11, 3), dtype=np.uint8)
+    page.open(program.pages[0])
+    program.image("tissue", plane)
+    page.wait_for_items(1)
+    assert np.abs(page.pixels(9, 11) - plane).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i4", "i8", "u8"])
+def test_labels_have_colours_of_their_numbers(page, program, dtype):
+    most = min(np.iinfo(dtype).max, 2**31 - 1)
+    labels = np.r_[0:60, [most, most - 1, 0, 0]].reshape(8, 8).astype(dtype)
+    page.open(program.pages[0])
+    program.labels("cells", labels)
+    page.wait_for_items(1)
+    found = page.pixels(8, 8)
+    assert np.abs(found - label_colours(labels)).max() <= 2  # the screen rounds twice
+    assert (found[labels == 0] == 0).all()
+
+
+def test_what_is_missing_is_see_through(page, program):
+    plane = np.array([[0, np.nan], [1, np.inf]], np.float32)
+    page.open(program.pages[0])
+    program.image("base", np.full((2, 2), 255, np.uint8), contrast_limits=(0, 255))
+    program.image("top", plane, contrast_limits=(0, 1), colormap="gray")
+    page.wait_for_items(2)
+    page("[...viewer.store.layers.values()][1].blending = 'translucent', viewer.canvas.ask()")
+    assert page.pixels(2, 2)[..., 0].tolist() == [[0, 255], [255, 255]]
+
+
+def test_layers_add_up_and_have_colormaps(page, program):
+    plane = np.full((4, 4), 100, np.uint8)
+    page.open(program.pages[0])
+    for name in ("red", "green"):
+        program.image(name, plane, contrast_limits=(0, 200), colormap=name)
+    page.wait_for_items(2)
+    assert page.pixels(4, 4)[0, 0].tolist() == [128, 128, 0]
+    page("document.querySelector('#layer-list input[type=checkbox]').click()")  # the one on top
+    assert page.pixels(4, 4)[0, 0].tolist() == [128, 0, 0]
+
+
+def test_contrast_follows_the_data_until_it_is_set(page, program):
+    page.open(program.pages[0])
+    program.image("camera", np.array([[100, 200], [300, 400]], np.uint16))
+    page.wait_for_items(1)
+    assert page.pixels(2, 2)[..., 0].tolist() == [[0, 85], [170, 255]]
+    page("document.querySelector('#layer-list details').open = true")
+    page(
+        "(() => { const input = document.querySelector('[aria-label=\"brightest of camera\"]'); "
+        "input.value = 250; input.dispatchEvent(new Event('input')); })()"
+    )
+    assert page.pixels(2, 2)[0].tolist() == [[0] * 3, [170] * 3]
+
+
+def test_sliders_go_through_what_came(page, program):
+    page.open(program.pages[0])
+    for well in ("B1", "A1"):
+        for t in (2, 0, 1):
+            value = {"B1": 10, "A1": 100}[well] + t
+            plane = np.full((4, 4), value, np.uint8)
+            program.image("cells", plane, at={"well": well, "t": t}, contrast_limits=(0, 255))
+    page.wait_for_items(6)
+    page.until("document.querySelectorAll('.slider').length == 2")
+    assert page.pixels(4, 4)[0, 0, 0] == 101  # the newest
+
+    def stand(name, index):
+        page(
+            f"(() => {{ const slider = document.querySelector('.slider [aria-label={name}]'); "
+            f"slider.value = {index}; slider.dispatchEvent(new Event('input')); }})()"
+        )
+        return page.pixels(4, 4)[0, 0, 0]
+
+    assert [stand("t", i) for i in range(3)] == [100, 101, 102]
+    assert stand("well", 0) == 12
+    program.image("cells", np.full((4, 4), 200, np.uint8), at={"well": "A1", "t": 9})
+    page.wait_for_items(7)
+    assert page.pixels(4, 4)[0, 0, 0] == 12  # who looks at something is left alone
+    page.chromium.press("Home")
+    assert page.pixels(4, 4)[0, 0, 0] == 200
+
+
+def test_a_volume_has_a_slider(page, program):
+    volume = np.arange(5, dtype=np.uint8)[:, None, None] * np.full((5, 6, 6), 20, np.uint8)
+    page.open(program.pages[0])
+    program.image("stack", volume, axes=("z", "y", "x"), contrast_limits=(0, 255), scale=(2, 1, 1))
+    page.wait_for_items(1)
+    page.until("document.querySelectorAll('.slider').length == 1")
+    page("document.querySelector('.slider input').focus()")
+    assert page.pixels(4, 4)[0, 0, 0] == 0
+    page.chromium.press("ArrowRight")
+    page.chromium.press("ArrowRight")
+    assert page.pixels(4, 4)[0, 0, 0] == 40
+    assert "4 · 3/5" in page.text(".slider output")
+
+
+def test_planes_come_together_or_in_parts(page, program):
+    page.open(program.pages[0])
+    both = np.stack([np.full((4, 6), 50, np.uint8), np.full((4, 6), 60, np.uint8)])
+    program.image("a", both, at={"z": [0, 1]}, contrast_limits=(0, 255))
+    program.image(
+        "a", np.full((2, 3), 99, np.uint8), at={"z": 1}, offset=(1, 2), plane_shape=(4, 6)
+    )
+    page.wait_for_items(2)
+    expected = both[1].copy()
+    expected[1:3, 2:5] = 99
+    assert (page.pixels(4, 6)[..., 0] == expected).all()
+
+
+def test_points_and_shapes_are_drawn_where_they_are(page, program):
+    page.open(program.pages[0])
+    program.image("dark", np.zeros((100, 100), np.uint8), contrast_limits=(0, 1))
+    program.points("spots", [[20, 30]])
+    program.shapes("boxes", [[[60, 60], [60, 80], [80, 80], [80, 60]]], shape_type="rectangle")
+    page.wait_for_items(3)
+    found = page.pixels(100, 100).sum(axis=2) > 60
+    assert found[20, 30] and not found[20, 40] and found[18:23, 28:33].all()
+    assert found[60, 65:75].all() and found[65:75, 80].all() and not found[65:75, 65:75].any()
+
+
+def test_points_stand_at_their_own_coordinates(page, program):
+    page.open(program.pages[0])
+    program.image("dark", np.zeros((50, 50), np.uint8), at={"t": 1}, contrast_limits=(0, 1))
+    program.points("spots", [[0, 10, 10], [1, 40, 40]], axes=("t", "y", "x"))
+    page.wait_for_items(2)
+    found = page.pixels(50, 50).sum(axis=2) > 60
+    assert found[40, 40] and not found[10, 10]
+
+
+def test_a_program_is_steered(page, program, until, in_thread):
+    page.open(program.pages[0])
+    rates, steps = [], []
+
+    def loop():
+        for i in program.steps(range(10**9)):
+            steps.append(i)
+            rates.append(program.parameter("rate", 0.1, min=0.0, max=1.0))
+            program.metric("energy", 1 / (i + 1), step=i)
+            program.progress(i % 100, 100)
+            threading.Event().wait(0.005)
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    try:
+        page.until("document.querySelector('[aria-label=rate]')")
+        page(
+            "(() => { const slider = document.querySelector('[aria-label=rate]'); "
+            "slider.value = 0.75; slider.dispatchEvent(new Event('input')); })()"
+        )
+        until(lambda: rates[-1] == 0.75)
+        page("document.activeElement.blur()")
+        page.chromium.press(" ", "Space", " ")
+        until(lambda: program.paused)
+        page.until("document.getElementById('running').textContent.startsWith('paused by browser')")
+        before = len(steps)
+        page("document.getElementById('step').click()")
+        until(lambda: len(steps) == before + 1)
+        page.chromium.press(" ", "Space", " ")
+        until(lambda: len(steps) > before + 5)
+        page.until("document.querySelector('figure output')")
+        page("document.getElementById('stop').click()")
+        in_thread(thread.join)
+        page.until("document.getElementById('running').textContent.startsWith('stopping')")
+    finally:
+        program.close()
+
+
+def test_who_may_only_look_on_is_told_so(page, program):
+    url = parse_url(program.urls[0])
+    page.open(program.pages[0].replace(url.token, view_token(url.token)))
+    assert program.paused is False  # and it can be steered from now on
+    page.until(
+        "!document.getElementById('pause').hidden && !document.getElementById('program').hidden"
+    )
+    page("document.getElementById('pause').click()")
+    page.until("document.getElementById('log').textContent.includes('only for looking on')")
+    assert not program.paused
+
+
+def test_names_are_text(page, program):
+    evil = "<img src=x onerror='document.title=1'><script>document.title=2</script>"
+    page.open(program.pages[0])
+    title = page("document.title")
+    program.image(evil, np.zeros((4, 4), np.uint8), at={evil: 1})
+    program.image(evil, np.zeros((4, 4), np.uint8), at={evil: evil})
+    program.metric(evil, 1.0)
+    program.status("error", evil)
+    program.parameter(evil, evil, choices=[evil, "b"])
+    program.progress(1, 2, evil)
+    page.wait_for_items(2)
+    page.until("document.getElementById('log').textContent.includes('<script>')")
+    page.until("document.querySelector('#layer-list .name').textContent.includes('<script>')")
+    page.until("document.querySelector('.slider .name').textContent.includes('<script>')")
+    page.until("document.querySelector('#parameters .name').textContent.includes('<script>')")
+    page.until("document.querySelector('figcaption .name').textContent.includes('<script>')")
+    assert page("document.querySelectorAll('body img, body script').length") == 0
+    assert page("document.title") == title
+
+
+def test_a_wrong_token_is_asked_for_again(page, program):
+    token = parse_url(program.urls[0]).token
+    page.chromium.go(program.pages[0].replace(token, "wrong"))
+    page.until("document.getElementById('token-dialog').open")
+    page(f"document.getElementById('token').value = {program.urls[0]!r}")
+    page("document.querySelector('#token-form button').click()")
+    page.until("viewer.session.isOpen && !document.getElementById('token-dialog').open")
+    assert token in page("location.hash")
+
+
+def test_pages_of_others_are_refused(page, program):
+    class Silent(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    there = parse_url(program.urls[0])
+    knock = (
+        "new Promise((done) => { "
+        f"const socket = new WebSocket('ws://127.0.0.1:{there.port}/'); "
+        "socket.onopen = () => done('open'); socket.onerror = () => done('refused'); })"
+    )
+    page.open(program.pages[0])
+    assert page.chromium.run(knock) == "open"
+    with http.server.HTTPServer(("127.0.0.1", 0), Silent) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page.chromium.go(f"http://127.0.0.1:{server.server_port}/")
+        page.chromium.until(f"location.port == {server.server_port}")
+        assert page.chromium.run(knock) == "refused"
+        server.shutdown()
+
+
+def test_a_program_that_is_killed_and_started_again(page, remote):
+    port = free_port()
+    start = (
+        "import numpy as np, napari_streaming as ns\n"
+        f"pub = ns.Publisher('ws://127.0.0.1:{port}?listen#secret')\n"
+        "def show(t, v): pub.image('cells', np.full((4, 4), v, 'u1'), at={'t': t}, "
+        "contrast_limits=(0, 255))"
+    )
+    program = remote()
+    program(start)
+    page.open(f"http://127.0.0.1:{port}/#secret")
+    program("show(0, 50)")
+    page.wait_for_items(1)
+    program.kill()
+    page.until("document.body.dataset.state == 'wait'")
+    assert page.pixels(4, 4)[0, 0, 0] == 50  # what is here stays
+    again = remote()
+    again(start)
+    page.until("viewer.session.isOpen")
+    again("show(1, 90)")
+    page.wait_for_items(1)
+    assert page.pixels(4, 4)[0, 0, 0] == 90
+    page.until("document.querySelector('.slider output').textContent.includes('2/2')")
+
+
+def test_a_connection_that_breaks_is_made_anew_where_it_was(page, publisher):
+    program = publisher(URL, history=2**20)
+    page.open(program.pages[0])
+    for t in range(3):
+        program.image("cells", np.full((4, 4), t, np.uint8), at={"t": t}, qos="reliable")
+    page.wait_for_items(3)
+    page("viewer.session.socket.close()")
+    page.until("!viewer.session.isOpen")
+    for t in range(3, 6):
+        program.image("cells", np.full((4, 4), t, np.uint8), at={"t": t}, qos="reliable")
+    page.until("viewer.session.isOpen && viewer.store.axes.axes.get('t').values.length == 6")
+    assert page("viewer.session.items") <= 4  # a preview, and what was missed
+    assert page("viewer.store.dropped") == 0
+
+
+def test_a_phone_shows_all_in_one_column(page, program):
+    page.chromium.resize(390, 844, phone=True)
+    page.open(program.pages[0])
+    program.image("a rather long name of a layer, which has to be cut", np.eye(8), at={"t": 0})
+    program.image("a rather long name of a layer, which has to be cut", np.eye(8), at={"t": 1})
+    program.parameter("a parameter with a long name", 0.5, min=0, max=1)
+    program.status("info", "a" * 300)
+    page.wait_for_items(2)
+    page.until("document.querySelector('.slider') && document.querySelector('#log li')")
+    assert page("document.documentElement.scrollWidth") == 390
+    narrow = "[...document.querySelectorAll('button, input, select')].filter((e) => e.offsetParent)"
+    assert page(f"{narrow}.every((e) => e.getBoundingClientRect().right <= 390)")
+
+
+def test_all_can_be_reached_by_keyboard_and_has_a_name(page, program):
+    page.open(program.pages[0])
+    for t in range(2):
+        program.image("cells", np.eye(8), at={"t": t})
+    program.checkpoint()
+    program.parameter("rate", 0.5, min=0, max=1)
+    program.button("save")
+    page.wait_for_items(2)
+    page.until("document.querySelector('.slider') && document.querySelector('#parameters button')")
+    page("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    nameless = (
+        "[...document.querySelectorAll('button, input, select, [tabindex]')]"
+        ".filter((e) => !(e.ariaLabel || e.textContent || e.labels?.length))"
+        ".map((e) => e.outerHTML)"
+    )
+    assert page(nameless) == []
+    y = page("viewer.canvas.camera.y")
+    page("document.getElementById('view').focus()")
+    page.chromium.press("ArrowDown")
+    assert page("viewer.canvas.camera.y") > y
+    zoom = page("viewer.canvas.camera.zoom")
+    page.chromium.press("+", "NumpadAdd", "+")
+    assert page("viewer.canvas.camera.zoom") > zoom
+    page.chromium.press("0", "Digit0", "0")
+    page.until("!viewer.canvas.camera.isMoved")
+
+
+def test_the_mouse_moves_and_zooms(page, program):
+    page.open(program.pages[0])
+    program.image("cells", np.zeros((100, 100), np.uint8), contrast_limits=(0, 1))
+    page.wait_for_items(1)
+    y, x, zoom = page("[viewer.canvas.camera.y, viewer.canvas.camera.x, viewer.canvas.camera.zoom]")
+
+    def mouse(kind, left, top, **more):
+        page.chromium.call("Input.dispatchMouseEvent", type=kind, x=left, y=top, **more)
+
+    mouse("mousePressed", 300, 300, button="left")
+    mouse("mouseMoved", 330, 310, button="left")
+    mouse("mouseReleased", 330, 310, button="left")
+    moved = page("[viewer.canvas.camera.y, viewer.canvas.camera.x]")
+    assert np.allclose(moved, [y - 10 / zoom, x - 30 / zoom])
+    mouse("mouseMoved", 200, 200)
+    under = "viewer.canvas.camera.inWorld(200 - document.getElementById('view').offsetTop, 200)"
+    before = page(under)
+    mouse("mouseWheel", 200, 200, deltaX=0, deltaY=-300)
+    page.until(f"viewer.canvas.camera.zoom > 1.3 * {zoom}")
+    assert np.allclose(page(under), before)
+    mouse("mouseMoved", 330, 310)
+    page.until("document.getElementById('readout').textContent.includes('cells 0')")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "more"),
+    [("|u1", [4, 4], ""), ("<u2", [4, 5], ""), ("<u2", [2, 4, 4], ""), ("<u2", [16], ""),
+     ("<u2", [2, 4, 4], "along: { z: [1, 2, 3] }"), ("<u2", [4, 4], "offset: [1, 0]")],
+)  # fmt: skip
+def test_an_item_that_does_not_match_is_complained_about(page, program, dtype, shape, more):
+    page.open(program.pages[0])
+    program.image("cells", np.zeros((4, 4), np.uint16))
+    page.wait_for_items(1)
+    item = (
+        f"{{ type: 'item', stream: 0, sequence: 7, time: 0, at: {{}}, {more + ',' if more else ''}"
+        f"arrays: [{{ name: 'data', dtype: '{dtype}', shape: {shape}, nbytes: 0, data: [] }}] }}"
+    )
+    assert page(f"viewer.store.take({item}, 0, 0)").startswith("cells, item 7: ")
+    assert page("viewer.store.order.size") == 1
+
+
+def test_planes_take_bounded_memory(page, program):
+    page.open(program.pages[0])
+    page("viewer.store.budget = 40000")
+    for t in range(20):
+        program.image("cells", np.full((100, 100), t, np.uint8), at={"t": t})
+    page.wait_for_items(20)
+    assert page("viewer.store.held") <= 40000
+    assert page("viewer.store.order.size") == 4
+    assert page("viewer.store.axes.position.get('t')") == 19
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,121 @@
+"""A stream passed on: everything arrives, and wishes go back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from napari_streaming.errors import URLError
+from napari_streaming.receive.receiver import Receiver
+from napari_streaming.relay import Relay
+from napari_streaming.settings import PublisherSettings, ReceiverSettings
+
+
+@pytest.fixture
+def relayed(publisher, until):
+    """A publisher, and a viewer behind a relay of it."""
+    program = publisher("tcp://127.0.0.1:0?listen", history=2**20)
+    relay = Relay(program.urls[0], "ws://127.0.0.1:0", PublisherSettings(lease=0.3))
+    viewer = Receiver(relay.urls[0], settings=ReceiverSettings(warm=0))
+    until(lambda: program.stats().sinks[0].viewers and viewer.sources[0].publishers)
+    yield program, viewer, relay
+    viewer.close()
+    relay.close()
+
+
+def test_all_kinds_of_things_arrive(relayed, until):
+    program, viewer, _ = relayed
+    plane = np.random.default_rng(0).integers(0, 60000, (2, 5, 6), np.uint16)
+    at = {"t": 3, "z": [0, 1]}
+    about = {"scale": (0.5, 0.25), "units": "um", "colormap": "green"}
+    program.image("cells", plane, at=at, contrast_limits=(1, 9), **about)
+    program.image("cells", plane[0], at={"t": 4, "z": 0}, scale=(1, 1), units="um")
+    program.labels("nuclei", plane[0])
+    program.points("spots", [[1, 2], [3, 4]], features={"name": ["a", "bc"]})
+    program.points("spots", [[5, 6]], features={"name": ["d"]}, append=True)
+    program.metric("energy", 0.5, step=3)
+    program.status("info", "hello")
+    until(lambda: {"cells", "nuclei", "spots"} <= viewer.layers.keys())
+    until(lambda: viewer.layers["cells"].stats().received == 2)
+    until(lambda: viewer.layers["spots"].stats().received == 2)
+    cells = viewer.layers["cells"]
+    assert (np.asarray(cells.data)[0] == plane).all()
+    assert cells.declare.scale == (0.5, 0.25) and cells.declare.colormap == "green"
+    until(lambda: "energy" in viewer.layers.metrics)
+    until(lambda: any(line.text == "hello" for line in viewer.layers.log))
+
+
+def test_what_viewers_want_goes_back(relayed, until):
+    program, viewer, _ = relayed
+    assert program.parameter("rate", 0.5, min=0, max=1) == 0.5
+    assert not program.paused
+    until(lambda: any(p.running for p in viewer.layers.programs.values()))
+    (run,) = viewer.layers.programs
+    viewer.set_parameter(run, "rate", 0.75)
+    until(lambda: program.parameter("rate", 0.5) == 0.75)
+    until(lambda: viewer.layers.programs[run].parameters["rate"].value == 0.75)
+    viewer.control(run, "pause")
+    until(lambda: program.paused)
+    viewer.set_parameter(run, "rate", 7.0)
+    until(lambda: any("is not in 0 to 1" in line.text for line in viewer.layers.log))
+
+
+def test_a_viewer_that_paused_and_left_does_not_hold_the_program(relayed, until):
+    program, viewer, _ = relayed
+    assert not program.paused
+    until(lambda: any(p.running for p in viewer.layers.programs.values()))
+    (run,) = viewer.layers.programs
+    viewer.control(run, "pause")
+    until(lambda: program.paused)
+    viewer.close()
+    until(lambda: not program.paused)
+
+
+def test_a_program_that_is_not_there_cannot_be_steered(relayed, until):
+    program, viewer, _ = relayed
+    assert not program.paused
+    until(lambda: any(p.running for p in viewer.layers.programs.values()))
+    (run,) = viewer.layers.programs
+    program.close()
+    until(lambda: any("is gone" in line.text for line in viewer.layers.log))
+    viewer.control(run, "pause")
+    until(lambda: any("not connected" in line.text for line in viewer.layers.log))
+
+
+def test_programs_that_are_told_of_are_followed(relayed, publisher, until):
+    program, viewer, _ = relayed
+    worker = publisher("tcp://127.0.0.1:0?listen", history=2**20)
+    worker.image("of a worker", np.ones((3, 3)))
+    program.refer(worker.urls[0])
+    until(lambda: "of a worker" in viewer.layers)
+
+
+def test_only_streams_of_ours_are_passed_on():
+    with pytest.raises(URLError):
+        Relay("openhcs+tcp://127.0.0.1:5555?listen", "ws://127.0.0.1:0")
+
+
+def test_a_relay_has_the_page(page, relayed):
+    program, _, relay = relayed
+    program.image("cells", np.full((4, 4), 77, np.uint8), contrast_limits=(0, 255))
+    page.open(relay.pages[0])
+    page.wait_for_items(1)
+    assert page.pixels(4, 4)[0, 0].tolist() == [77] * 3
+
+
+def test_the_command(page, publisher, until):
+    program = publisher("tcp://127.0.0.1:0?listen", history=2**20)
+    program.image("cells", np.full((4, 4), 99, np.uint8), contrast_limits=(0, 255))
+    command = [sys.executable, "-m", "napari_streaming", "web", program.urls[0]]
+    with subprocess.Popen(
+        [*command, "--listen", "ws://127.0.0.1:0"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            page.open(process.stdout.readline().rpartition(" ")[2].strip())
+            page.wait_for_items(1)
+            assert page.pixels(4, 4)[0, 0].tolist() == [99] * 3
+        finally:
+            process.terminate()
