@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from napari_streaming.publish.control import RefusedError, Steering
+from napari_streaming.publish.exposition import MetricsPage
 from napari_streaming.publish.outbox import Outbox
 from napari_streaming.publish.staging import Parcel
 from napari_streaming.publish.tally import Tally
@@ -24,6 +25,9 @@ from napari_streaming.wire.messages import (
     SetParameter,
     Subscribe,
 )
+
+if TYPE_CHECKING:
+    from napari_streaming.publish.engine import PublisherStats
 
 __all__ = ["Sink", "SinkStats", "Source"]
 
@@ -78,6 +82,9 @@ class Source(Protocol):
     def changed(self) -> None:
         """Take note that something was acknowledged, dropped, opened or lost."""
 
+    def stats(self) -> PublisherStats:
+        """Return all counters."""
+
     def complain(self, text: str) -> None:
         """Pass on what a viewer complains about."""
 
@@ -102,7 +109,8 @@ class Sink:
         self._leaving: list[Outbox] = []  # of whom a dead connection still reads something
         self._state = "waiting for a viewer"
         self._problems = 0
-        self._channel = Channel(url, me, self, http)
+        pages = MetricsPage(source.stats, lambda: self.url.token, http)
+        self._channel = Channel(url, me, self, pages)
         self._channel.start()
 
     def _make_outbox(self) -> Outbox:
