@@ -48,6 +48,10 @@ from napari_streaming.uri import (
             StreamURL("openhcs+tcp", "10.0.0.1", 5555, listen=True, insecure=True),
         ),
         (
+            "atoplace+ws://gpu1:8765?insecure",
+            StreamURL("atoplace+ws", "gpu1", 8765, insecure=True),
+        ),
+        (
             "openhcs+ipc://5555?listen",
             StreamURL("openhcs+ipc", port=5555, path="5555", listen=True),
         ),
@@ -115,6 +119,8 @@ def test_the_caller_may_decide_who_listens(text):
         ("openhcs+tcp://0.0.0.0:5555?listen", "neither tokens nor encryption"),
         ("openhcs+tcp://gpu1:5555?listen&insecure&pickle", "this machine only"),
         ("openhcs+http://127.0.0.1:5555", "starts with one of"),
+        ("atoplace+ws://127.0.0.1:8765?listen", "?listen is for tcp"),
+        ("atoplace+ws://gpu1:8765", "neither tokens nor encryption"),
     ],
 )
 def test_a_wrong_url_says_what_to_write_instead(text, hint):
@@ -133,7 +139,7 @@ def test_a_dialect_has_no_token():
 def test_a_dialect_is_not_encrypted_and_not_published_to():
     url = parse_url("openhcs+tcp://gpu1:5555?listen&insecure")
     assert (url.dialect, url.carrier, url.encrypted) == ("openhcs", "tcp", False)
-    with pytest.raises(URLError, match="viewers that listen to OpenHCS"):
+    with pytest.raises(URLError, match="the dialect of openhcs is for viewers"):
         url.to_publish()
     ours = parse_url("tcp://gpu1:5555")
     assert (ours.dialect, ours.carrier, ours.to_publish()) == ("", "tcp", ours)

@@ -8,10 +8,15 @@ The producer's side needs neither Qt nor napari::
         pub.image("nuclei", plane, at={"well": "A01", "t": 3})
 """
 
+from typing import TYPE_CHECKING, Any
+
 from napari_streaming.errors import StopRequested, StreamingError
 from napari_streaming.publish.publisher import Publisher, PublisherStats
 from napari_streaming.publish.viewer_process import Viewer
 from napari_streaming.settings import PublisherSettings, ReceiverSettings
+
+if TYPE_CHECKING:
+    from napari_streaming import aio
 
 __all__ = [
     "Publisher",
@@ -21,4 +26,14 @@ __all__ = [
     "StopRequested",
     "StreamingError",
     "Viewer",
+    "aio",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return what few programs need, imported only then."""
+    if name == "aio":
+        import importlib
+
+        return importlib.import_module("napari_streaming.aio")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -66,9 +66,31 @@ class ReceiverSettings:
     history : int, optional
         How many of the last items of each layer are asked for of a publisher that was there
         before us; at least one comes. None: all that it still has.
+    streams : tuple of str
+        Names of the streams that are wanted; empty: all. The others are not sent.
+    max_fps : float
+        The most items of each stream in a second; 0: no limit. Of streams that are not
+        reliable the newest win, the others come later.
+    max_mb_s : float
+        The most that comes from one publisher in a second, in megabytes; 0: no limit.
+
+    Raises
+    ------
+    ValueError
+        A limit is less than nothing, or a name none of a stream.
     """
 
     window: int = 128 * MIB
     warm: int = 256 * MIB
     budget: int = field(default_factory=_quarter_of_memory)
     history: int | None = None
+    streams: tuple[str, ...] = ()
+    max_fps: float = 0.0
+    max_mb_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_fps", "max_mb_s"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)}: a number from 0 is needed")
+        if len(self.streams) > 1024 or not all(0 < len(name) <= 256 for name in self.streams):
+            raise ValueError("streams: at most 1024 names, of 1 to 256 characters")

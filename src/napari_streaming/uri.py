@@ -24,6 +24,11 @@ senders say; they have no tokens::
     openhcs+tcp://127.0.0.1:5555?listen&pickle     pickled arrays as well
     openhcs+ipc://5555?listen                      ~/.openhcs/ipc/openhcs-zmq-5555.sock
     openhcs+ipc:///path/to/socket-5555.sock?listen
+
+Or a viewer connects to what another program serves::
+
+    atoplace+ws://127.0.0.1:8765                   a placement, as atoplace streams it
+    atoplace+ws://gpu1:8765?insecure               from another machine, unprotected
 """
 
 from __future__ import annotations
@@ -46,14 +51,14 @@ __all__ = [
     "parse_url",
 ]
 
-SCHEMES = ("tcp", "ws", "wss", "ipc", "memory", "openhcs+tcp", "openhcs+ipc")
+SCHEMES = ("tcp", "ws", "wss", "ipc", "memory", "openhcs+tcp", "openhcs+ipc", "atoplace+ws")
 DEFAULT_URL = "tcp://127.0.0.1:5555?listen"
 _WITH_PORT = ("tcp", "ws", "wss")
 _SESSION = re.compile(r"(\s*wss?://[^/?#]*)/(session)/?(?=[?#]|\s*\Z)")
 _OPTIONS = {
-    "listen": SCHEMES,
+    "listen": SCHEMES[:-1],
     "curve": ("tcp",),
-    "insecure": ("ws", "wss", "openhcs+tcp", "openhcs+ipc"),
+    "insecure": ("ws", "wss", "openhcs+tcp", "openhcs+ipc", "atoplace+ws"),
     "pickle": ("openhcs+tcp", "openhcs+ipc"),
     "cert": ("wss",),
     "key": ("wss",),
@@ -109,7 +114,7 @@ class StreamURL:
 
     @property
     def dialect(self) -> str:
-        """Whose protocol is spoken there: "openhcs", or nothing for our own."""
+        """Whose protocol is spoken there: "openhcs", "atoplace", or nothing for our own."""
         return self.scheme.rpartition("+")[0]
 
     @property
@@ -159,7 +164,7 @@ class StreamURL:
         """
         if self.dialect:
             raise URLError(
-                f"{self}: OpenHCS's dialect is for viewers that listen to OpenHCS; publish to "
+                f"{self}: the dialect of {self.dialect} is for viewers; publish to "
                 f"another URL of the viewer's, like {DEFAULT_URL.removesuffix('?listen')}"
             )
         return self
@@ -248,6 +253,8 @@ def parse_url(text: str, *, listen: bool | None = None) -> StreamURL:
         raise URLError(f"{shown!r}: write {scheme}://name or {scheme}:///absolute/path")
     else:
         url = StreamURL(scheme, path=path, **common)
+    if url.dialect == "atoplace":
+        return _checked_atoplace(url, shown)
     return _checked_openhcs(url, shown) if url.dialect else url
 
 
@@ -327,5 +334,19 @@ def _checked_openhcs(url: StreamURL, shown: str) -> StreamURL:
             f"{shown!r}: OpenHCS has neither tokens nor encryption, whoever reaches this port "
             "could show anything; listen at 127.0.0.1, or add ?insecure if only those that "
             "you trust can reach it"
+        )
+    return url
+
+
+def _checked_atoplace(url: StreamURL, shown: str) -> StreamURL:
+    """Return the URL of a server that has neither tokens nor encryption."""
+    if url.listen:
+        raise URLError(f"{shown!r}: atoplace is the server: press Connect, or leave out ?listen")
+    if url.token:
+        raise URLError(f"{shown!r}: atoplace has no token; leave out the #")
+    if not (url.is_local or url.insecure):
+        raise URLError(
+            f"{shown!r}: atoplace has neither tokens nor encryption; reach it through a tunnel, "
+            "or add ?insecure if you trust everybody in between"
         )
     return url

@@ -9,11 +9,12 @@ import threading
 import napari
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QLineEdit, QPushButton, QSpinBox
+from qtpy.QtWidgets import QDoubleSpinBox, QLineEdit, QPushButton, QSpinBox
 
 import napari_streaming as ns
 from napari_streaming.transport import runtime
 from napari_streaming.uri import parse_url
+from napari_streaming.widgets.limits import LimitsForm
 from napari_streaming.widgets.stats import StreamTable
 
 pytestmark = pytest.mark.napari
@@ -316,3 +317,22 @@ def test_a_duplicate_of_a_layer_that_streams_is_independent(viewer, dock, stream
     assert copy.data.shape[0] == steps < len(viewer.layers["a"].data)
     viewer.layers.remove("a")  # its planes go, those of the copy stay
     assert [int(np.asarray(copy.data[t]).max()) for t in range(4)] == [0, 1, 2, 3]
+
+
+def test_what_is_received_can_be_limited_in_the_dock(idle_dock, until):
+    type_address(idle_dock, "tcp://127.0.0.1:0")
+    press(idle_dock, "Listen")
+    layers = idle_dock.session.receiver.layers
+    form = idle_dock.findChild(LimitsForm)
+    form.findChild(QLineEdit).setText("b, c")
+    form.findChild(QLineEdit).editingFinished.emit()
+    for spin, most in zip(form.findChildren(QDoubleSpinBox), (7, 3), strict=True):
+        spin.setValue(most)
+    wish = idle_dock.session.receiver._settings
+    assert (wish.streams, wish.max_fps, wish.max_mb_s) == (("b", "c"), 7.0, 3.0)
+    with ns.Publisher(*idle_dock.session.receiver.urls) as pub:
+        until(lambda: pub.stats().sinks[0].viewers)
+        for name in "abc":
+            pub.image(name, np.ones((8, 8), np.uint8))
+        assert pub.flush(10)
+        assert [layers[name].stats().received for name in "abc"] == [0, 1, 1]

@@ -101,7 +101,7 @@ def test_a_program_goes_on_without_the_viewer_that_paused_it(program, until):
             until(lambda: state(other) == "paused")
             before = loop.steps
         until(lambda: loop.steps > before + 5)
-        assert "has not come back" in the_program(other).running.note
+        until(lambda: "has not come back" in the_program(other).running.note)
         assert any("going on in 0.2 s" in line.text for line in other.layers.log)
 
 

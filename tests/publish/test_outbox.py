@@ -70,7 +70,8 @@ class Desk:
         self.pool = Pool(memory)
         self.spool = Spool(2**30)
         self.history = History(memory // 2, past, self.spool)
-        self.outbox = Outbox(max_bytes, lambda: None)
+        self.now = 0.0
+        self.outbox = Outbox(max_bytes, lambda: None, lambda: self.now)
         self.published = {}
         self.clock = itertools.count()
 
@@ -94,7 +95,9 @@ class Desk:
         data = b"" if slot or record else bytes([sequence % 256]) * nbytes
         array = Staged("data", "|u1", (nbytes,), slot, data, record)
         now = float(next(self.clock))
-        return Parcel(stream, sequence, now, at or {}, (array,), nbytes, extra, reliable)
+        return Parcel(
+            stream, sequence, now, at or {}, (array,), nbytes, extra, reliable, str(stream)
+        )
 
     def put(self, stream=0, nbytes=BIG, **options):
         parcel = self.parcel(stream, nbytes, **options)
@@ -103,7 +106,7 @@ class Desk:
         parcel.release()
         return parcel
 
-    def open(self, link, segment=NO_SEGMENT, *, history=None, have=None):
+    def open(self, link, segment=NO_SEGMENT, *, history=None, have=None, **wish):
         def declared():
             return [
                 Declare(stream=s, name=str(s), kind="image", dtype="|u1", shape=(1, 1), axes="yx")
@@ -111,8 +114,8 @@ class Desk:
             ]
 
         self.outbox.expect()
-        wish = Subscribe(history, have or {})
-        self.outbox.open(link, wish, declared, self.history.due, segment)
+        said = Subscribe(history, have or {}, **wish)
+        self.outbox.open(link, said, declared, self.history.due, segment)
 
     def forget_latest(self):
         self.history.clear()
@@ -232,7 +235,7 @@ def test_the_last_message_comes_after_everything(desk):
     desk.open(link)
     desk.put()
     desk.put()
-    desk.outbox.put_last(End())
+    desk.outbox.put_message(End(), last=True)
     desk.outbox.send(link, BIG)
     assert not link.sent(End) and not desk.outbox.is_idle
     desk.outbox.received(Ack(1, 0))
@@ -398,7 +401,7 @@ def test_nothing_of_a_viewer_that_left_is_kept(desk):
     desk.put(in_pool=True)  # by a publisher that looked just before
     desk.outbox.put_message(Status("info", "late", 0.0))
     desk.outbox.put_metric("late", 1, 2, 3)
-    desk.outbox.put_last(End())
+    desk.outbox.put_message(End(), last=True)
     assert desk.outbox.is_idle and desk.outbox.queued_bytes == 0
     desk.forget_latest()
     assert desk.pool.in_use == 0
@@ -623,7 +626,7 @@ def test_memory_is_kept_until_a_dead_connection_lets_go(desk, ends):
     for _ in range(3):
         desk.put(in_pool=True)
     desk.outbox.send(link, 10 * BIG)
-    deliveries = [delivery for _, delivery, _ in desk.outbox._items]
+    deliveries = [delivery for _, delivery, _, _ in desk.outbox._items]
     desk.forget_latest()
     getattr(desk.outbox, ends)()
     while desk.outbox.drop_oldest():
@@ -828,3 +831,137 @@ def test_a_producer_never_waits_for_a_queue_being_sent(desk):
         time.sleep(0.002)
     thread.join()
     assert max(waited) < 10, "for one or two of 200, however busy the machine is"
+
+
+# ---- what a viewer wants of what is to come
+
+
+def test_a_stream_that_is_not_wanted_is_declared_and_no_more(desk):
+    link = Link()
+    for stream in (0, 1):
+        desk.put(stream)
+    desk.open(link, streams=("1",))
+    for stream in (0, 1):
+        desk.put(stream)
+    desk.outbox.send(link, 10 * BIG)
+    assert len(link.sent(Declare)) == 2 and not link.sent(Gap)
+    assert (link.numbers(0), link.numbers(1)) == ([], [0, 1])
+    assert desk.outbox.tally.dropped == 0
+
+
+def test_the_newest_win_while_a_stream_is_held_back(desk):
+    link = Link()
+    desk.open(link, max_fps=2.0)
+    for _ in range(5):
+        desk.put()
+        desk.outbox.send(link, 10 * BIG)
+    assert link.numbers() == [0] and desk.outbox.is_stuck
+    assert desk.outbox.held_for == 0.5
+    desk.put(stream=1)  # another one is not
+    desk.outbox.send(link, 10 * BIG)
+    assert link.numbers(1) == [0] and not link.sent(Gap)
+    desk.now = 0.5
+    assert not desk.outbox.is_stuck
+    desk.outbox.send(link, 10 * BIG)
+    assert link.numbers() == [0, 4] and desk.outbox.held_for is None
+    assert link.sent(Gap) == [Gap(0, 1, 3, 3, "this viewer wants 2 items a second")]
+
+
+def test_a_volume_is_that_of_all_streams(desk):
+    link = Link()
+    desk.open(link, max_mb_s=BIG / 1e6)
+    for stream in (0, 1):
+        desk.put(stream)
+        desk.outbox.send(link, 10 * BIG)
+    assert (link.numbers(0), link.numbers(1)) == ([0], [])
+    assert desk.outbox.held_for == pytest.approx(1)
+    desk.now = 1.0
+    desk.outbox.send(link, 10 * BIG)
+    assert (link.numbers(0), link.numbers(1)) == ([0], [0])
+
+
+def test_nothing_comes_last_before_what_is_held_back(desk):
+    link = Link()
+    desk.open(link, max_fps=1.0)
+    for _ in range(2):
+        desk.put()
+    desk.outbox.put_message(End(), last=True)
+    desk.outbox.send(link, 10 * BIG)
+    assert link.numbers() == [0] and not link.sent(End)
+    desk.now = 1.0
+    desk.outbox.send(link, 10 * BIG)
+    assert link.numbers() == [0, 1] and link.sent(End)
+
+
+def test_a_viewer_that_wants_more_gets_what_is_kept_of_it_and_nothing_twice():
+    desk, link = Desk(past=10 * BIG), Link()
+    desk.open(link, streams=("0",))
+    for stream in (0, 1, 0, 1):
+        desk.put(stream)
+    desk.outbox.send(link, BIG)  # one of two
+    desk.outbox.amend(Subscribe(), desk.history.due)
+    for stream in (0, 1):
+        desk.put(stream)
+    desk.outbox.send(link, 10 * BIG)
+    assert (link.numbers(0), link.numbers(1)) == ([0, 1, 2], [0, 1, 2])
+    assert not link.sent(Gap)
+    desk.outbox.amend(Subscribe(streams=("1",)), desk.history.due)
+    for stream in (0, 1):
+        desk.put(stream)
+    desk.outbox.send(link, 10 * BIG)
+    assert (link.numbers(0), link.numbers(1)) == ([0, 1, 2], [0, 1, 2, 3])
+
+
+def test_the_next_viewer_is_not_held_to_what_the_last_one_wanted(desk):
+    desk.open(Link(), streams=("1",), max_fps=1.0)
+    desk.outbox.suspend()
+    for _ in range(3):
+        desk.put()
+    link = Link("another")
+    desk.open(link)
+    desk.outbox.send(link, 10 * BIG)
+    assert link.numbers() == [0, 1, 2]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 400), st.booleans()), max_size=60),
+    st.sampled_from([0.0, 2.0, 8.0]),
+    st.sampled_from([0.0, 0.3, 2.0]),
+)
+def test_whatever_is_put_the_pace_is_kept_and_the_last_arrives(story, max_fps, max_mb_s):
+    """Streams 2 and 3 are reliable: nothing of them is lost, it only comes later."""
+    desk, link = Desk(max_bytes=1000 * BIG), Link()
+    desk.open(link, max_fps=max_fps, max_mb_s=max_mb_s)
+    went: list[tuple[float, int]] = []
+
+    def send():
+        before = len(link.sent(Item))
+        desk.outbox.send(link, 1000 * BIG)
+        went.extend((desk.now, item.stream) for item in link.sent(Item)[before:])
+
+    for stream, milliseconds, sends in story:
+        desk.put(stream, reliable=stream >= 2)
+        desk.now += milliseconds / 1000
+        if sends:
+            send()
+    while True:
+        send()
+        if (wait := desk.outbox.held_for) is None:
+            break
+        desk.now += wait + 1e-9
+    for stream in range(4):
+        numbers, count = link.numbers(stream), desk.published.get(stream, -1) + 1
+        lost = sum(gap.count for gap in link.sent(Gap) if gap.stream == stream)
+        assert numbers == sorted(set(numbers)) and len(numbers) + lost == count
+        assert not count or numbers[-1] == count - 1
+        assert not lost or (stream < 2 and (max_fps or max_mb_s))
+        times = [when for when, of in went if of == stream]
+        if max_fps:
+            assert all(b - a >= 1 / max_fps - 1e-6 for a, b in itertools.pairwise(times))
+    if max_mb_s and went:
+        spent = went[-1][0] - went[0][0]
+        assert (len(went) - 1) * BIG <= spent * max_mb_s * 1e6 + 1
+    desk.history.clear()
+    desk.outbox.close()
+    desk.pool.close()

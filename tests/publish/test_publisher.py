@@ -540,7 +540,7 @@ def test_a_late_joiner_gets_the_history_that_it_asks_for(
     for number in range(8):
         pub.image("a", np.full_like(PLANE, number), at={"t": number}, qos=qos)
     viewer = party("memory://test", "view", subscribe=Subscribe(history))
-    until(lambda: viewer.links)
+    until(lambda: viewer.messages(Declare))  # it has been heard
     pub.image("a", np.full_like(PLANE, 8), at={"t": 8}, qos=qos)
     assert pub.flush(10)
     assert numbers(viewer) == list(range(8 - expected, 9))

@@ -13,6 +13,7 @@ from msgspec import structs
 
 from napari_streaming.receive import source as source_module
 from napari_streaming.transport.pool import Pool
+from napari_streaming.wire.compression import CODECS
 from napari_streaming.wire.messages import (
     Ack,
     Array,
@@ -368,14 +369,15 @@ def test_a_viewer_says_at_once_what_it_wants(receiver, party, until):
             pub = party(f"memory://{history}", "publish", run="the same")
             (wish,) = until(lambda pub=pub: pub.messages(Subscribe))
             assert pub.got[0][0] == wish
-            assert wish == Subscribe(history, {0: 3} if attempt else {})
+            assert wish == Subscribe(history, {0: 3} if attempt else {}, codecs=CODECS)
             pub.say(IMAGE)
             pub.say(POINTS)
             pub.say(item(3), PIXELS.tobytes())
             settle(pub, until, 1, 2)
             pub.close()
         other = party(f"memory://{history}", "publish", run="another")
-        assert until(lambda other=other: other.messages(Subscribe)) == [Subscribe(history)]
+        (wish,) = until(lambda other=other: other.messages(Subscribe))
+        assert wish == Subscribe(history, codecs=CODECS)
         other.close()
         assert rec.layers["a"].stats().received == 1
 
@@ -626,3 +628,41 @@ def test_acknowledgements_that_do_not_fit_come_later(pair, until, monkeypatch):
     pub.say(IMAGE)
     settle(pub, until, 0, 1)
     assert len(refused) == 3
+
+
+def test_what_is_asked_for_may_change(receiver, party, until):
+    one = receiver(streams=("a",), max_fps=5.0)
+    pub = party("memory://test", "publish")
+    assert until(lambda: pub.messages(Subscribe)) == [Subscribe(None, {}, ("a",), 5.0, 0.0, CODECS)]
+    one.limit(max_mb_s=2)
+    one.limit(streams=())
+    until(lambda: len(pub.messages(Subscribe)) > 1)
+    until(lambda: pub.messages(Subscribe)[-1] == Subscribe(None, {}, (), 5.0, 2.0, CODECS))
+    with pytest.raises(ValueError, match="max_fps"):
+        one.limit(max_fps=-1)
+    with pytest.raises(ValueError, match="streams"):
+        one.limit(streams=["a" * 300])
+
+
+@pytest.mark.parametrize("scheme", ["memory://paced", "tcp://127.0.0.1:0", "ws://127.0.0.1:0"])
+def test_a_receiver_gets_no_more_than_it_wants(publisher, receiver, until, scheme):
+    pub = publisher(f"{scheme}?listen")
+    there = pub.urls[0] if pub.urls else scheme
+    slow = receiver(there, streams=("wanted",), max_fps=10)
+    quick = receiver(there)
+    until(lambda: pub.stats().sinks[0].viewers == 2)
+    began = time.monotonic()
+    for number in range(50):
+        pub.image("wanted", np.full((8, 8), number, np.uint8))
+        pub.image("other", np.zeros((8, 8), np.uint8))
+        time.sleep(0.005)  # a pace, not a wait
+    until(lambda: "wanted" in slow.layers and np.max(slow.layers["wanted"].data) == 49)
+    spent = time.monotonic() - began
+    stats = slow.layers["wanted"].stats()
+    assert stats.received <= 10 * spent + 2
+    until(lambda: slow.layers["wanted"].stats().dropped + stats.received == 50)
+    assert "10 items a second" in slow.layers["wanted"].stats().gap_reason
+    assert slow.layers["other"].stats().received == 0
+    until(lambda: quick.layers["wanted"].stats().received == 50)
+    slow.limit(streams=(), max_fps=0)
+    until(lambda: slow.layers["other"].stats().received)

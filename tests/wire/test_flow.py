@@ -133,10 +133,10 @@ def test_gaps_tell_exactly_what_a_sequence_misses(fates):
     drops, sequence, told = Drops(), Sequence(), []
     for number, fate in enumerate([*fates, "keep and tell"]):
         if fate == "drop":
-            drops.add(number)
+            drops.add(number, "full")
             continue
         if fate == "keep and tell":
-            told.append(drops.take(3, "full"))
+            told.append(drops.take(3))
         sequence.accept(number)
     gaps = [gap for gap in told if gap is not None]
     assert sum(gap.count for gap in gaps) == sequence.missing == drops.total == fates.count("drop")
@@ -148,13 +148,13 @@ def test_gaps_tell_exactly_what_a_sequence_misses(fates):
 
 def test_drops_are_told_once_as_a_range():
     drops = Drops()
-    assert drops.take(0, "full") is None
+    assert drops.take(0) is None
     for number in (7, 9, 5):
-        drops.add(number)
-    assert drops.take(0, "full") == Gap(0, 5, 9, 3, "full")
-    assert drops.take(0, "full") is None
-    drops.add(2)
-    assert drops.take(1, "slow") == Gap(1, 2, 2, 1, "slow")
+        drops.add(number, "full")
+    assert drops.take(0) == Gap(0, 5, 9, 3, "full")
+    assert drops.take(0) is None
+    drops.add(2, "slow")
+    assert drops.take(1) == Gap(1, 2, 2, 1, "slow")
     assert drops.total == 4
 
 

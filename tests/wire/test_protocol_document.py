@@ -10,6 +10,7 @@ from napari_streaming import errors
 from napari_streaming.transport import ws_connection
 from napari_streaming.wire import codec, envelope, messages, session
 from napari_streaming.wire.codec import pack, unpack
+from napari_streaming.wire.compression import CODECS
 from napari_streaming.wire.messages import Array, Block, Message, OutlineStep, Peer
 
 from .document import Document
@@ -40,7 +41,7 @@ def test_the_buffer_of_the_example_holds_its_pixels():
 def test_the_envelope_of_the_example_holds_both_frames():
     frames = [octets("item"), octets("item-buffer")]
     sent = b"".join(envelope.seal(frames))
-    assert sent == octets("envelope") + frames[0] + bytes(2) + frames[1] + bytes(4)
+    assert sent == octets("envelope") + frames[0] + bytes(1) + frames[1] + bytes(4)
 
 
 def test_the_bounds_over_websocket_are_those_in_use():
@@ -53,13 +54,12 @@ def test_the_bounds_over_websocket_are_those_in_use():
     assert arrays[1] == f"1 to {envelope.MAX_FRAMES - 1} × Array"
 
 
-def test_the_block_of_the_example_takes_the_place_of_nil():
-    header = octets("item")
-    assert header.endswith(b"block\xc0")
-    message, buffers = unpack([header[:-1] + octets("block")])
+def test_the_block_of_the_example_ends_the_array():
+    header = octets("item").replace(b"\x83\xa4name", b"\x84\xa4name") + octets("block")
+    message, buffers = unpack([header])
     block = Block("0123456789abcdef" * 2, 8192, 5)
     assert message.arrays[0].block == block == DOCUMENT.described("block", Block)
-    assert (pack(message), buffers) == (header[:-1] + octets("block"), [])
+    assert (pack(message), buffers) == (header, [])
 
 
 @pytest.mark.parametrize("message", [*MESSAGES, *PARTS])
@@ -113,6 +113,8 @@ def test_the_bounds_are_those_of_the_types(row):
     elif name == "Time":
         assert bounds.endswith("at least 0, below 2^37")
         assert (meta.ge, meta.lt) == (0, 2**37)
+    elif name == "Codec":
+        assert ("", *re.findall("`(.+?)`", bounds)) == typing.get_args(kind) == ("", *CODECS)
     elif name in LISTS:
         assert tuple(re.findall("`(.+?)`", bounds)) == typing.get_args(kind)
     elif name == "FeatureDtype":

@@ -23,7 +23,13 @@ def _local() -> dict[str, Any]:
     return measure()
 
 
-_BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {"local": _local}
+def _web() -> dict[str, Any]:
+    from napari_streaming.bench.web import measure
+
+    return measure()
+
+
+_BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {"local": _local, "web": _web}
 
 
 def run(name: str, json_path: str) -> None:
@@ -32,7 +38,8 @@ def run(name: str, json_path: str) -> None:
     Parameters
     ----------
     name : str
-        ``"local"``: what publishing costs and what each way to a viewer carries.
+        ``"local"``: what publishing costs and what each way to a viewer carries; ``"web"``:
+        many viewers over WebSocket.
     json_path : str
         A file, or ``-`` for stdout; the table goes to stderr then.
 

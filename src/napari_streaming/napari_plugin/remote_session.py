@@ -131,7 +131,7 @@ class RemoteSession:
                 ratio=ratio,
             ),
         )
-        self._mirror = Mirror(self._client.send, self._client.reserve)
+        self._mirror = Mirror(self._client.send_intent)
         self._client.start()
 
     def close(self) -> None:
@@ -241,7 +241,7 @@ class RemoteSession:
         except DataError as error:  # of one message, hostile or from a newer server
             self.notify("warning", f"the server says what makes no sense here: {error}")
         if self._layers is None and isinstance(message, wire.Snapshot):
-            self._layers = RemoteLayers(self._viewer, self._mirror)
+            self._layers = RemoteLayers(self._viewer, self._mirror, self._client.command)
 
     def notify(self, level: str, text: str) -> None:
         """Tell the user something, as napari does."""

@@ -51,16 +51,6 @@ class ControlCalls:
         self._engine.check_open()
         return Steps(iterable, self._engine.steering)
 
-    def checkpoint(self) -> None:
-        """Wait while paused.
-
-        Raises
-        ------
-        StopRequested
-            A viewer wants the program to end.
-        """
-        self._engine.steering.checkpoint()
-
     async def wait_resumed(self) -> bool:
         """Wait while paused, without holding up other coroutines.
 

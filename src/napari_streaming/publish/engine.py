@@ -213,7 +213,7 @@ class Engine:
                     outbox.note_drop(stream.declare.stream, sequence)
                 return
             parcel = Parcel(
-                stream.declare.stream, sequence, now, where, staged, nbytes, extra, reliable
+                stream.declare.stream, sequence, now, where, staged, nbytes, extra, reliable, name
             )
             # In this order, a viewer that opens just now gets it in one way or the other.
             self._history.keep(parcel)
@@ -363,7 +363,7 @@ class Engine:
         atexit.unregister(self.close)
         self.steering.end()
         for outbox in self.outboxes():
-            outbox.put_last(End())
+            outbox.put_message(End(), last=True)
         self.wait_until_idle(max(0.0, deadline - time.monotonic()))
         if unsafe := max((outbox.unsafe for outbox in self.outboxes()), default=0):
             logger.warning("closed before a viewer took in %d items of reliable streams", unsafe)

@@ -7,9 +7,13 @@ up with, what is live stays so. Nothing is ever dropped that is reliable.
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from itertools import chain, islice
 
+from napari_streaming.publish.pace import Pace
 from napari_streaming.publish.staging import Parcel
 
 __all__ = ["Lanes"]
@@ -22,9 +26,19 @@ class Lanes:
     ----------
     nbytes, reliable_bytes : int
         Bytes of the parcels that wait: those that may be dropped, and those that may not.
+    pace : Pace
+        What the viewer wants, and how fast.
+
+    Parameters
+    ----------
+    clock : callable
+        Returns the time in seconds; never goes back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.pace = Pace()
+        self._clock = clock
+        self._held_until = math.inf
         self.nbytes = self.reliable_bytes = 0
         self._previews: deque[Parcel] = deque()
         self._latest: deque[Parcel] = deque()
@@ -59,7 +73,7 @@ class Lanes:
         self._count(parcel, 1)
 
     def replace(self, choose: Callable[[list[Parcel]], list[Parcel]]) -> list[Parcel]:
-        """Queue what a function makes of all that waits, which it returns retained.
+        """Queue what is wanted of what a function makes of all that waits, and returns retained.
 
         Where more than one parcel of a stream waits then, the last one also goes ahead, unless
         the viewer would add it twice to what is there, or would line up names along an axis
@@ -67,7 +81,12 @@ class Lanes:
         """
         self.drop_previews()
         waiting = [*self._reliable, *self._latest]
-        parcels = choose(waiting)
+        parcels = []
+        for parcel in choose(waiting):
+            if self.pace.wants(parcel):
+                parcels.append(parcel)
+            else:
+                parcel.release()
         self._reliable.clear()
         self._latest.clear()
         for parcel in waiting:
@@ -78,24 +97,70 @@ class Lanes:
         self._previews.extend(_previews(parcels))
         return parcels
 
+    def amend(self, pace: Pace, parcels: Iterable[Parcel]) -> list[Parcel]:
+        """Go on at another pace; queue those of some retained parcels that were not wanted before.
+
+        Returns all that waits now.
+        """
+        before, self.pace = self.pace, pace
+        fresh = []
+        for parcel in parcels:
+            if before.wants(parcel):
+                parcel.release()
+            else:
+                fresh.append(parcel)
+
+        def merge(waiting: list[Parcel]) -> list[Parcel]:
+            still = [parcel.retain() for parcel in waiting]
+            return list(heapq.merge(still, fresh, key=lambda parcel: parcel.time))
+
+        return self.replace(merge)
+
     def next(self) -> tuple[Parcel, bool] | None:
-        """Return the parcel that goes next, and whether as a preview."""
-        if self._previews:
-            return self._previews[0], True
-        first, second = self._latest, self._reliable
+        """Return the parcel that goes next, and whether as a preview; None: none may go yet.
+
+        Of reliable ones the first is waited for; others overtake those that are held back.
+        """
+        self._held_until = math.inf
+        now = self._clock() if self.pace.is_limited else math.inf
+        lanes: list[Iterable[Parcel]] = [self._latest, islice(self._reliable, 1)]
         if self._is_reliables_turn:
-            first, second = second, first
-        lane = first or second
-        return (lane[0], False) if lane else None
+            lanes.reverse()
+        for parcel in self._previews or chain(*lanes):
+            is_preview = bool(self._previews)
+            due = self.pace.due(parcel, preview=is_preview)
+            if due <= now:
+                return parcel, is_preview
+            self._held_until = min(self._held_until, due)
+        return None
+
+    @property
+    def held_for(self) -> float | None:
+        """After how many seconds :meth:`next` has one, if it had none that may go yet."""
+        if math.isinf(self._held_until):
+            return None
+        return max(0.0, self._held_until - self._clock())
 
     def take(self, parcel: Parcel, *, preview: bool) -> None:
         """Take out what :meth:`next` returned, and hand the hold of it to the caller."""
+        if self.pace.is_limited:
+            self.pace.sent(parcel, self._clock(), preview=preview)
         if preview:
             self._previews.popleft()
             return
-        (self._reliable if parcel.reliable else self._latest).popleft()
+        (self._reliable if parcel.reliable else self._latest).remove(parcel)
         self._is_reliables_turn = not parcel.reliable
         self._count(parcel, -1)
+
+    def take_older(self, parcel: Parcel) -> list[Parcel]:
+        """Take out what a parcel that was just queued supersedes while its stream is held back."""
+        if parcel.reliable or not self.pace.is_limited or self.pace.due(parcel) <= self._clock():
+            return []
+        older = [p for p in self._latest if p.stream == parcel.stream and p is not parcel]
+        for one in older:
+            self._latest.remove(one)
+            self._count(one, -1)
+        return older
 
     def take_superseded(self, *, in_pool: bool) -> Parcel | None:
         """Take out the oldest parcel that a newer one of its stream waits behind.

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from napari_streaming.publish.lanes import Lanes
 from napari_streaming.publish.notes import MAX_QUEUED, Notes
+from napari_streaming.publish.pace import Pace
+from napari_streaming.publish.squeeze import Packed, Squeeze, describe
 from napari_streaming.publish.staging import Parcel
+from napari_streaming.publish.tally import Tally
 from napari_streaming.transport.base import Delivery
 from napari_streaming.transport.channel import Link
-from napari_streaming.wire.codec import Buffer
 from napari_streaming.wire.flow import Drops, SendWindow
 from napari_streaming.wire.messages import (
     Ack,
@@ -28,27 +30,11 @@ from napari_streaming.wire.messages import (
     Subscribe,
 )
 
-__all__ = ["Outbox", "Tally"]
+__all__ = ["Outbox"]
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(slots=True)
-class Tally:
-    """What became of items, previews aside: counts, and bytes that were sent."""
-
-    sent: int = 0
-    acknowledged: int = 0
-    dropped: int = 0
-    bytes: int = 0
-
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
-            self.sent + other.sent,
-            self.acknowledged + other.acknowledged,
-            self.dropped + other.dropped,
-            self.bytes + other.bytes,
-        )
+_NEWER = "newer data took its place"
 
 
 class Outbox:
@@ -61,9 +47,23 @@ class Outbox:
         is given up.
     changed : callable
         Called without arguments when something was acknowledged or given up.
+    clock : callable, optional
+        Returns the time in seconds; never goes back.
+
+    Attributes
+    ----------
+    is_open : bool
+        Whether a viewer is there that said what it wants.
+    squeeze : Squeeze
+        How fast its link is.
     """
 
-    def __init__(self, max_bytes: int, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        max_bytes: int,
+        changed: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.tally = Tally()
         self.viewer = ""
         self._lock = threading.RLock()
@@ -73,13 +73,14 @@ class Outbox:
         self._max_bytes = max_bytes
         self._changed = changed
         self._is_closed = False
-        self._is_open = self._is_expected = False
+        self.is_open = self._is_expected = False
         self._newest: dict[int, int] = {}  # number of each stream that ever came in here
-        self._lanes = Lanes()
-        self._unread: Parcel | None = None
-        self._read: tuple[Parcel, list[Buffer]] | None = None  # from disk
+        self._lanes = Lanes(clock)
+        self.squeeze = Squeeze()
+        self._unpacked: Parcel | None = None
+        self._packed: tuple[Parcel, list[Packed]] | None = None  # from disk, or compressed
         self._drops: dict[int, Drops] = {}  # not told yet
-        self._items: SendWindow[tuple[Parcel, Delivery, bool]] = SendWindow(0)
+        self._items: SendWindow[tuple[Parcel, Delivery, bool, int]] = SendWindow(0)
         self._notes = Notes()
         self._limbo: list[tuple[Delivery, Parcel]] = []
         self._shared: bool | None = False  # None: the viewer has not answered yet
@@ -92,23 +93,21 @@ class Outbox:
             # Closed since the caller looked who is there, or given by `open` already.
             if self._is_closed or parcel.sequence <= self._newest.get(parcel.stream, -1):
                 return
+            if not self._lanes.pace.wants(parcel):
+                return
             self._newest[parcel.stream] = parcel.sequence
             self._lanes.append(parcel.retain())
+            for older in self._lanes.take_older(parcel):
+                self._dropped(older, self._lanes.pace.reason)
             while self._lanes.nbytes > self._max_bytes or self._lanes.droppable > MAX_QUEUED:
                 if not self.drop_superseded():
                     self.drop_oldest()
 
-    def put_message(self, message: Message) -> None:
-        """Queue a small message; of too many status lines the oldest go."""
+    def put_message(self, message: Message, *, last: bool = False) -> None:
+        """Queue a small message, maybe behind all that waits; of many lines the oldest go."""
         with self._gate, self._lock:
             if not self._is_closed:
-                self._notes.put(message)
-
-    def put_last(self, message: Message) -> None:
-        """Queue a message behind everything that waits now."""
-        with self._gate, self._lock:
-            if not self._is_closed:
-                self._notes.put_last(message)
+                (self._notes.put_last if last else self._notes.put)(message)
 
     def put_metric(self, name: str, step: float, value: float, time: float) -> bool:
         """Queue a value; return whether the sink must be woken for it.
@@ -128,7 +127,7 @@ class Outbox:
     def unsafe(self) -> int:
         """How many items of reliable streams the viewer has not acknowledged."""
         with self._lock:
-            under_way = sum(p.reliable and not preview for p, _, preview in self._items)
+            under_way = sum(p.reliable and not preview for p, _, preview, _ in self._items)
             return self._lanes.reliable + under_way
 
     @property
@@ -142,27 +141,24 @@ class Outbox:
     def is_stuck(self) -> bool:
         """Whether nothing can be sent before the viewer acknowledges something."""
         with self._lock:
-            if not self._is_open:
+            if not self.is_open:
                 return True
             following = self._lanes.next()
-            if following is None or self._notes:
+            if self._notes or not self._lanes:
                 return False
-            return not self._items.admits(following[0].nbytes)
+            return following is None or not self._items.admits(following[0].nbytes)
+
+    @property
+    def held_for(self) -> float | None:
+        """Seconds until something may go that the viewer's wish held back; None: nothing."""
+        with self._lock:
+            return self._lanes.held_for
 
     def drop_superseded(self, *, in_pool: bool = False) -> bool:
         """Give up a preview, or the oldest parcel that a newer one of its stream waits behind.
 
-        Reliable streams lose nothing.
-
-        Parameters
-        ----------
-        in_pool : bool
-            Only one that takes memory of the pool.
-
-        Returns
-        -------
-        bool
-            False if there is none.
+        Reliable streams lose nothing. Returns False if there is none; with `in_pool`, none
+        that takes memory of the pool.
         """
         with self._lock:
             return self._lanes.drop_previews() or self._dropped(
@@ -174,17 +170,17 @@ class Outbox:
         with self._lock:
             return self._dropped(self._lanes.take_oldest(in_pool=in_pool))
 
-    def _dropped(self, parcel: Parcel | None) -> bool:
+    def _dropped(self, parcel: Parcel | None, reason: str = _NEWER) -> bool:
         if parcel is None:
             return False
-        self.note_drop(parcel.stream, parcel.sequence)
+        self.note_drop(parcel.stream, parcel.sequence, reason)
         parcel.release()
         return True
 
-    def note_drop(self, stream: int, sequence: int) -> None:
-        """Note that an item of a stream will never be sent."""
+    def note_drop(self, stream: int, sequence: int, reason: str = _NEWER) -> None:
+        """Note that an item of a stream will never be sent, and why."""
         with self._lock:
-            self._drops.setdefault(stream, Drops()).add(sequence)
+            self._drops.setdefault(stream, Drops()).add(sequence, reason)
             self.tally.dropped += 1
         self._changed()
 
@@ -213,15 +209,26 @@ class Outbox:
             if self._is_closed:
                 return
             self._rewind()
+            self._lanes.pace = Pace(subscribe)
             parcels = self._lanes.replace(lambda waiting: due(subscribe, waiting))
             self._newest |= {parcel.stream: parcel.sequence for parcel in parcels}
             if link.peer.run != self.viewer:
                 self._tell_missing(subscribe, parcels)
             self.viewer = link.peer.run
+            self.squeeze = Squeeze(() if link.is_local else subscribe.codecs)
             can_share = link.is_local and bool(segment.address)
             self._shared = None if can_share else False
             self._notes.put_first([*([segment] if can_share else []), *standing()])
-            self._is_open, self._is_expected = True, False
+            self.is_open, self._is_expected = True, False
+
+    def amend(
+        self, subscribe: Subscribe, due: Callable[[Subscribe, Sequence[Parcel]], list[Parcel]]
+    ) -> None:
+        """Go on as the viewer wants it from now on; parameters as for :meth:`open`."""
+        with self._lock:
+            parcels = self._lanes.amend(Pace(subscribe), due(subscribe, ()))
+            self._newest |= {parcel.stream: parcel.sequence for parcel in parcels}
+        self._changed()
 
     def _tell_missing(self, subscribe: Subscribe, parcels: Iterable[Parcel]) -> None:
         """Tell a viewer that was elsewhere meanwhile what of that is not kept any more."""
@@ -253,7 +260,7 @@ class Outbox:
 
     def _rewind(self) -> None:
         self._notes.rewind()
-        for parcel, delivery, is_preview in reversed(self._items.clear()):
+        for parcel, delivery, is_preview, _ in reversed(self._items.clear()):
             if not delivery.done:
                 self._limbo.append((delivery, parcel.retain()))
             if is_preview:
@@ -262,8 +269,10 @@ class Outbox:
                 self._lanes.put_back(parcel)
         self._lanes.drop_previews()
         self._items = SendWindow(0)
-        self._read = None
-        self._is_open = self._is_expected = False
+        self._packed = None
+        self.squeeze = Squeeze()
+        self._lanes.pace = Pace()
+        self.is_open = self._is_expected = False
 
     def received(self, message: Message) -> None:
         """Take in what the viewer said.
@@ -279,7 +288,8 @@ class Outbox:
                     self._shared = message.ok
             elif isinstance(message, Ack):
                 self._notes.acknowledge(message.messages)
-                for parcel, _, is_preview in self._items.acknowledge(message.items):
+                for parcel, _, is_preview, inline in self._items.acknowledge(message.items):
+                    self.squeeze.acknowledged(inline)
                     self.tally.acknowledged += not is_preview
                     parcel.release()
         self._changed()
@@ -295,19 +305,19 @@ class Outbox:
             Bytes of items that may be under way.
         """
         with self._lock:
-            self._items.limit = window
+            self._items.limit = self.squeeze.window(window)
         # The lock is free between any two, so that the producer never waits for a queue,
-        # nor for the disk.
+        # nor for the disk or the codec.
         while self._send_next(link):
-            if self._unread is not None:
-                self._read_from_disk(self._unread)
+            if self._unpacked is not None:
+                self._pack(self._unpacked)
             with self._gate:
                 pass
 
     def _send_next(self, link: Link) -> bool:
         """Send one message or parcel if one may go now; return whether there is more to do."""
         with self._lock:
-            if not self._is_open:
+            if not self.is_open:
                 return False
             went = self._notes.send_next(link)
             if went is not None:
@@ -315,6 +325,8 @@ class Outbox:
             following = self._lanes.next()
             if following is not None:
                 return self._send_parcel(link, *following)
+            if self._lanes:  # held back
+                return False
             if self._drops:
                 self._tell_drops(next(iter(self._drops)))
                 return True
@@ -323,17 +335,16 @@ class Outbox:
     def leave_limbo(self) -> bool:
         """Let go of parcels that a dead connection was still reading; return whether all."""
         with self._lock:
-            still: list[tuple[Delivery, Parcel]] = []
-            for delivery, parcel in self._limbo:
+            limbo, self._limbo = self._limbo, []
+            for delivery, parcel in limbo:
                 if delivery.done:
                     parcel.release()
                 else:
-                    still.append((delivery, parcel))
-            self._limbo = still
-            return not still
+                    self._limbo.append((delivery, parcel))
+            return not self._limbo
 
     def _tell_drops(self, stream: int) -> None:
-        gap = self._drops.pop(stream).take(stream, "newer data took its place")
+        gap = self._drops.pop(stream).take(stream)
         assert gap is not None
         self._notes.put(gap)
 
@@ -345,32 +356,34 @@ class Outbox:
         if parcel.stream in self._drops and not is_preview:
             self._tell_drops(parcel.stream)
             return True
-        buffers = self._read[1] if self._read and self._read[0] is parcel else None
-        if parcel.is_on_disk and buffers is None:
-            self._unread = parcel.retain()
+        packed = self._packed[1] if self._packed and self._packed[0] is parcel else None
+        if packed is None and (parcel.is_on_disk or self.squeeze.wants(parcel)):
+            self._unpacked = parcel.retain()
             return True
-        shared = self._shared is True
-        arrays = tuple(a.describe(shared=shared) for a in parcel.arrays)
-        if buffers is None:
-            both = zip(parcel.arrays, arrays, strict=True)
-            buffers = [array.buffer() for array, described in both if described.block is None]
+        arrays, buffers = describe(parcel, packed, shared=self._shared is True)
         extra = {**parcel.extra, "preview": True} if is_preview else parcel.extra
         item = Item(parcel.stream, parcel.sequence, parcel.time, parcel.at, arrays, **extra)
         delivery = link.send(item, buffers)
         if delivery is None:
             return False
-        self._read = None
+        inline = sum(memoryview(buffer).nbytes for buffer in buffers)
+        self._packed = None
         self._lanes.take(parcel, preview=is_preview)
-        self._items.sent((parcel, delivery, is_preview), parcel.nbytes)
+        self._items.sent((parcel, delivery, is_preview, inline), parcel.nbytes)
+        self.squeeze.sent(parcel, inline)
         self.tally.sent += not is_preview
         self.tally.bytes += parcel.nbytes
+        self.tally.inline += inline
         return True
 
-    def _read_from_disk(self, parcel: Parcel) -> None:
-        """Have the arrays of a parcel ready that is next; give it up if the disk lost them."""
-        self._unread = None
+    def _pack(self, parcel: Parcel) -> None:
+        """Have the buffers of a parcel ready that is next; give it up if the disk lost them."""
+        self._unpacked = None
         try:
-            buffers = [array.buffer() for array in parcel.arrays]
+            if self.squeeze.wants(parcel):
+                packed = self.squeeze.pack(parcel)
+            else:
+                packed = [Packed("", array.buffer()) for array in parcel.arrays]
         except OSError as error:
             logger.warning("stream %d, item %d: %s", parcel.stream, parcel.sequence, error)
             with self._lock:
@@ -382,5 +395,5 @@ class Outbox:
                     parcel.release()
         else:
             with self._lock:
-                self._read = (parcel, buffers)
+                self._packed = (parcel, packed)
         parcel.release()

@@ -41,43 +41,13 @@ from napari_streaming.wire.messages import (
     StatusLevel,
 )
 
-__all__ = ["Publisher", "PublisherStats"]
+__all__ = ["PublishCalls", "Publisher", "PublisherStats"]
 
 
-class Publisher(GeometryCalls, TeeCalls, ControlCalls):
-    """Streams layers, metrics and status to viewers, and never waits for one.
+class PublishCalls(GeometryCalls, TeeCalls, ControlCalls):
+    """What a program says to its viewers: all that returns at once.
 
-    Every call copies its data into memory of the publisher's own and returns. When viewers
-    are slower than the program, or there is none, the newest data wins: what waits longest
-    is given up, counted, and told to the viewer as a gap.
-
-    Parameters
-    ----------
-    *urls : str
-        Where to: a URL is connected to, with ``?listen`` it waits there for viewers.
-    spawn : bool
-        Start a viewer at each URL where none listens on this machine.
-    name : str, optional
-        What viewers call this program; by default the script's name.
-    settings : PublisherSettings, optional
-        Limits.
-    part_of : str, optional
-        What all publishers have in common that fill the same layers at the same time: the
-        workers of one run. By default each publisher is a run of its own.
-    page : bool
-        Whether a browser that opens a URL which listens at ``ws`` or ``wss`` gets a viewer.
-
-    Raises
-    ------
-    URLError
-        A URL cannot be used as given.
-    TransportError
-        An address to listen at is taken or not allowed.
-
-    Examples
-    --------
-    >>> with Publisher("tcp://127.0.0.1:5555") as pub:
-    ...     pub.image("nuclei", plane, at={"well": "A01", "t": 3})
+    Parameters as for :class:`Publisher`.
     """
 
     def __init__(
@@ -105,7 +75,7 @@ class Publisher(GeometryCalls, TeeCalls, ControlCalls):
         self._finalizer = weakref.finalize(self, self._engine.close, self._settings.close_timeout)
         self._finalizer.atexit = False
         with contextlib.ExitStack() as undo:
-            undo.callback(self.close, 0)
+            undo.callback(self._end, 0)
             for url in parsed:
                 if spawn:
                     start_viewer(url)
@@ -295,6 +265,61 @@ class Publisher(GeometryCalls, TeeCalls, ControlCalls):
             raise DataError(f"status {level!r}: use info, warning, error or complete")
         self._engine.tell(Status(level, clean_text(str(text))[:65536], time.time()))
 
+    def stats(self) -> PublisherStats:
+        """Return what was sent and dropped so far, for each sink."""
+        return self._engine.stats()
+
+    def _end(self, timeout: float) -> None:
+        self._engine.close(timeout)
+        self._finalizer.detach()
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """What a viewer elsewhere is given to reach each listening URL, token included."""
+        return self._engine.urls
+
+    @property
+    def pages(self) -> tuple[str, ...]:
+        """What a browser opens to look on, for each listening ``ws`` URL, token included."""
+        return self._engine.pages
+
+
+class Publisher(PublishCalls):
+    """Streams layers, metrics and status to viewers, and never waits for one.
+
+    Every call copies its data into memory of the publisher's own and returns. When viewers
+    are slower than the program, or there is none, the newest data wins: what waits longest
+    is given up, counted, and told to the viewer as a gap.
+
+    Parameters
+    ----------
+    *urls : str
+        Where to: a URL is connected to, with ``?listen`` it waits there for viewers.
+    spawn : bool
+        Start a viewer at each URL where none listens on this machine.
+    name : str, optional
+        What viewers call this program; by default the script's name.
+    settings : PublisherSettings, optional
+        Limits.
+    part_of : str, optional
+        What all publishers have in common that fill the same layers at the same time: the
+        workers of one run. By default each publisher is a run of its own.
+    page : bool
+        Whether a browser that opens a URL which listens at ``ws`` or ``wss`` gets a viewer.
+
+    Raises
+    ------
+    URLError
+        A URL cannot be used as given.
+    TransportError
+        An address to listen at is taken or not allowed.
+
+    Examples
+    --------
+    >>> with Publisher("tcp://127.0.0.1:5555") as pub:
+    ...     pub.image("nuclei", plane, at={"well": "A01", "t": 3})
+    """
+
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until every viewer has acknowledged everything.
 
@@ -317,19 +342,15 @@ class Publisher(GeometryCalls, TeeCalls, ControlCalls):
         self._engine.check_open()
         return self._engine.wait_until_idle(timeout)
 
-    def stats(self) -> PublisherStats:
-        """Return what was sent and dropped so far, for each sink."""
-        return self._engine.stats()
+    def checkpoint(self) -> None:
+        """Wait while paused.
 
-    @property
-    def urls(self) -> tuple[str, ...]:
-        """What a viewer elsewhere is given to reach each listening URL, token included."""
-        return self._engine.urls
-
-    @property
-    def pages(self) -> tuple[str, ...]:
-        """What a browser opens to look on, for each listening ``ws`` URL, token included."""
-        return self._engine.pages
+        Raises
+        ------
+        StopRequested
+            A viewer wants the program to end.
+        """
+        self._engine.steering.checkpoint()
 
     def close(self, timeout: float | None = None) -> None:
         """Send what waits, then let go; never longer than `timeout`.
@@ -339,8 +360,7 @@ class Publisher(GeometryCalls, TeeCalls, ControlCalls):
         timeout : float, optional
             Seconds; by default the ``close_timeout`` of the settings.
         """
-        self._engine.close(self._settings.close_timeout if timeout is None else timeout)
-        self._finalizer.detach()
+        self._end(self._settings.close_timeout if timeout is None else timeout)
 
     def __enter__(self) -> Publisher:
         return self

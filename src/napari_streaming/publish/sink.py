@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from napari_streaming.publish.control import RefusedError, Steering
-from napari_streaming.publish.outbox import Outbox, Tally
+from napari_streaming.publish.exposition import MetricsPage
+from napari_streaming.publish.outbox import Outbox
 from napari_streaming.publish.staging import Parcel
+from napari_streaming.publish.tally import Tally
 from napari_streaming.transport.base import HttpHandler
 from napari_streaming.transport.channel import Channel, Link
 from napari_streaming.uri import StreamURL
@@ -22,6 +25,9 @@ from napari_streaming.wire.messages import (
     SetParameter,
     Subscribe,
 )
+
+if TYPE_CHECKING:
+    from napari_streaming.publish.engine import PublisherStats
 
 __all__ = ["Sink", "SinkStats", "Source"]
 
@@ -44,6 +50,9 @@ class SinkStats:
         Bytes that wait.
     problems : int
         Complaints of viewers; each is in the log.
+    link : float
+        Bytes in a second that the slowest connection carried when it was busy; infinite until
+        one was. Those slower than the codec get compressed pixels: see ``tally.inline``.
     """
 
     url: str
@@ -52,6 +61,7 @@ class SinkStats:
     tally: Tally
     queued_bytes: int
     problems: int
+    link: float
 
 
 class Source(Protocol):
@@ -71,6 +81,9 @@ class Source(Protocol):
 
     def changed(self) -> None:
         """Take note that something was acknowledged, dropped, opened or lost."""
+
+    def stats(self) -> PublisherStats:
+        """Return all counters."""
 
     def complain(self, text: str) -> None:
         """Pass on what a viewer complains about."""
@@ -96,7 +109,8 @@ class Sink:
         self._leaving: list[Outbox] = []  # of whom a dead connection still reads something
         self._state = "waiting for a viewer"
         self._problems = 0
-        self._channel = Channel(url, me, self, http)
+        pages = MetricsPage(source.stats, lambda: self.url.token, http)
+        self._channel = Channel(url, me, self, pages)
         self._channel.start()
 
     def _make_outbox(self) -> Outbox:
@@ -141,6 +155,7 @@ class Sink:
             tally=sum((outbox.tally for outbox in outboxes), self._retired),
             queued_bytes=sum(outbox.queued_bytes for outbox in outboxes),
             problems=self._problems,
+            link=min((outbox.squeeze.link for outbox in outboxes), default=math.inf),
         )
 
     # ---- the channel's handler -------------------------------------------------------
@@ -164,7 +179,10 @@ class Sink:
             self._steer(link, message)
         elif isinstance(message, Subscribe):
             outbox = self._outboxes[link]
-            outbox.open(link, message, source.standing, source.due, source.segment)
+            if outbox.is_open:
+                outbox.amend(message, source.due)
+            else:
+                outbox.open(link, message, source.standing, source.due, source.segment)
         else:
             self._outboxes[link].received(message)
 
@@ -199,11 +217,13 @@ class Sink:
             self._state = f"refused: {reason}"
         self._source.changed()
 
-    def turn(self) -> None:
-        """Send what may go."""
+    def turn(self) -> float | None:
+        """Send what may go; return after how many seconds more may."""
         if self._kept is not None:
             self._kept.leave_limbo()
         self._leaving = [outbox for outbox in self._leaving if not outbox.leave_limbo()]
         window = self._source.window_share()
         for link, outbox in self._outboxes.items():
             outbox.send(link, min(window, link.peer.window))
+        held = (outbox.held_for for outbox in self._outboxes.values())
+        return min((seconds for seconds in held if seconds is not None), default=None)

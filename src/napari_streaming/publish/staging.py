@@ -14,7 +14,7 @@ from napari_streaming.errors import DataError
 from napari_streaming.publish.spool import Record, Spool
 from napari_streaming.transport.pool import Slot
 from napari_streaming.wire.codec import MAX_BUFFER, Buffer
-from napari_streaming.wire.messages import Array, Coordinate
+from napari_streaming.wire.messages import Block, Coordinate
 
 __all__ = [
     "INLINE",
@@ -65,10 +65,14 @@ class Staged:
             return self.slot.buffer()
         return self.record.read() if self.record else self.data
 
-    def describe(self, *, shared: bool) -> Array:
-        """Return its description for a viewer that shares our memory, or does not."""
-        block = self.slot.block() if shared and self.slot else None
-        return Array(self.name, self.dtype, self.shape, block)
+    @property
+    def nbytes(self) -> int:
+        """Its size in bytes."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    def block(self) -> Block | None:
+        """Return where it lies in memory that viewers may share."""
+        return self.slot.block() if self.slot else None
 
 
 @dataclass(slots=True, eq=False)
@@ -76,7 +80,7 @@ class Parcel:
     """An item that waits for viewers: what is common to all of them.
 
     Counted by those who hold it; the last one that lets go frees what its arrays take.
-    `extra` holds the fields of the Item that few items have.
+    `extra` holds the fields of the Item that few items have, `name` is that of its stream.
     """
 
     stream: int
@@ -87,6 +91,7 @@ class Parcel:
     nbytes: int
     extra: Mapping[str, Any]
     reliable: bool = False
+    name: str = ""
     _users: int = field(default=1, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 

@@ -33,6 +33,8 @@ class LayerStats:
         Received so far.
     per_second, bytes_per_second : float
         Over the last two seconds.
+    squeezed_per_second : float
+        Bytes over the last two seconds as they came: fewer where they were compressed.
     stages : Stages
         How long the last items took, stage by stage.
     """
@@ -46,6 +48,7 @@ class LayerStats:
     bytes: int
     per_second: float
     bytes_per_second: float
+    squeezed_per_second: float
     stages: Stages
 
 
@@ -56,11 +59,21 @@ class LayerCounters:
         self._lock = threading.Lock()
         self._received = self._shown = self._dropped = self._refused = self._bytes = 0
         self._gaps, self._gap_reason, self._in_gap = 0, "", False
-        self._items, self._volume = Rate(), Rate()
+        self._items, self._volume, self._squeezed = Rate(), Rate(), Rate()
         self._times, self._history = StageTimes(), History()
 
-    def arrived(self, nbytes: int, published: float, received: float, now: float) -> None:
-        """Count an item that was published, received, and is placed now."""
+    def arrived(
+        self,
+        nbytes: int,
+        published: float,
+        received: float,
+        now: float,
+        squeezed: int | None = None,
+    ) -> None:
+        """Count an item that was published, received, and is placed now.
+
+        `squeezed` is how many bytes came for the `nbytes` that it has, if not so many.
+        """
         with self._lock:
             self._times.placed(self._received, published, received, now)
             self._received += 1
@@ -68,6 +81,7 @@ class LayerCounters:
             self._in_gap = False
             self._items.add(1, now)
             self._volume.add(nbytes, now)
+            self._squeezed.add(nbytes if squeezed is None else squeezed, now)
 
     def dropped(self, count: int, reason: str, now: float | None = None) -> None:
         """Count items that will never come, and say why; by default they are lost now."""
@@ -115,6 +129,7 @@ class LayerCounters:
                 bytes=self._bytes,
                 per_second=self._items.per_second(now),
                 bytes_per_second=self._volume.per_second(now),
+                squeezed_per_second=self._squeezed.per_second(now),
                 stages=self._times.stages(),
             )
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from importlib.metadata import version
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from napari_streaming.errors import StreamingError, URLError
 from napari_streaming.receive.arena import Arena
@@ -26,6 +28,9 @@ from napari_streaming.wire.messages import (
     SetParameter,
 )
 
+if TYPE_CHECKING:
+    from napari_streaming.receive.atoplace import AtoplaceSource
+
 __all__ = ["Receiver"]
 
 _MOST_SOURCES = 256
@@ -38,7 +43,7 @@ class Receiver:
     ----------
     *urls : str
         Where from: a URL is connected to, with ``?listen`` it waits there for publishers;
-        with ``openhcs+`` before its scheme, for what OpenHCS sends.
+        with ``openhcs+`` or ``atoplace+`` before its scheme, for what these programs send.
     settings : ReceiverSettings, optional
         Limits.
 
@@ -75,7 +80,7 @@ class Receiver:
             window=self._settings.window,
         )
         self.layers = Catalog(self._arena, budget)
-        self._sources: dict[str, Source | OpenHcsSource] = {}
+        self._sources: dict[str, Source | OpenHcsSource | AtoplaceSource] = {}
         self._following = threading.Lock()
         try:
             for url in urls:
@@ -104,9 +109,13 @@ class Receiver:
         self._sources[source.url.address] = source
         return source.url.shareable() if parsed.listen else url
 
-    def _make_source(self, url: StreamURL) -> Source | OpenHcsSource:
+    def _make_source(self, url: StreamURL) -> Source | OpenHcsSource | AtoplaceSource:
         if not url.dialect:
             return self._native_source(url)
+        if url.dialect == "atoplace":
+            from napari_streaming.receive.atoplace import AtoplaceSource  # few need it
+
+            return AtoplaceSource(url, self.layers, self._arena)
         if not url.listen:
             raise URLError(
                 f"{url}: OpenHCS senders connect to their viewer: press Listen, or add ?listen"
@@ -116,8 +125,7 @@ class Receiver:
     def _native_source(
         self, url: StreamURL, over: Callable[[Source], None] | None = None
     ) -> Source:
-        history = self._settings.history
-        return Source(url, self._me, self.layers, self._arena, history, self._follow, over)
+        return Source(url, self._me, self.layers, self._arena, self._settings, self._follow, over)
 
     def _follow(self, url: str) -> None:
         """Connect to a publisher that another one told of, until it has ended."""
@@ -153,6 +161,38 @@ class Receiver:
         urls = [source.url for source in self._sources.values()]
         return tuple(url.shareable() for url in urls if url.listen)
 
+    def limit(
+        self,
+        *,
+        streams: Iterable[str] | None = None,
+        max_fps: float | None = None,
+        max_mb_s: float | None = None,
+    ) -> None:
+        """Have publishers send other streams, or less, from now on.
+
+        Parameters
+        ----------
+        streams : iterable of str, optional
+            Names of those that are wanted; empty: all.
+        max_fps, max_mb_s : float, optional
+            As in :class:`ReceiverSettings`. What is None stays as it is.
+
+        Raises
+        ------
+        ValueError
+            A limit is less than nothing.
+        """
+        now = self._settings
+        self._settings = replace(
+            now,
+            streams=now.streams if streams is None else tuple(streams),
+            max_fps=now.max_fps if max_fps is None else float(max_fps),
+            max_mb_s=now.max_mb_s if max_mb_s is None else float(max_mb_s),
+        )
+        for source in list(self._sources.values()):
+            if isinstance(source, Source):
+                source.limit(self._settings)
+
     def control(self, run: str, action: ControlAction) -> None:
         """Ask a program to pause, resume, take a step or stop.
 
@@ -180,7 +220,7 @@ class Receiver:
 
     def _ask(self, run: str, wish: Control | SetParameter) -> None:
         for source in list(self._sources.values()):
-            if isinstance(source, Source):
+            if not isinstance(source, OpenHcsSource):
                 source.ask(run, wish)
 
     def wait(self, condition: Callable[[], object], timeout: float) -> bool:

@@ -14,10 +14,12 @@ from napari_streaming.receive.catalog import Catalog
 from napari_streaming.receive.checks import contradiction
 from napari_streaming.receive.intake import OverwrittenError, UnusableError, place_item
 from napari_streaming.receive.streamed_layer import StreamedLayer
+from napari_streaming.settings import ReceiverSettings
 from napari_streaming.transport.channel import Channel, Link
 from napari_streaming.transport.pool import AttachedSegment
 from napari_streaming.uri import StreamURL
 from napari_streaming.wire.codec import Buffer, nbytes, pack
+from napari_streaming.wire.compression import CODECS
 from napari_streaming.wire.flow import Receipts
 from napari_streaming.wire.flow import Sequence as Numbers
 from napari_streaming.wire.messages import (
@@ -126,8 +128,8 @@ class Source:
         Where layers, metrics and the log go.
     arena : Arena
         Where planes go.
-    history : int or None
-        How many of the last items of each stream are asked for.
+    settings : ReceiverSettings
+        What is asked for.
     refer : callable
         Gets the URL of each further publisher that one of these tells of.
     over : callable, optional
@@ -145,11 +147,12 @@ class Source:
         me: Peer,
         catalog: Catalog,
         arena: Arena,
-        history: int | None,
+        settings: ReceiverSettings,
         refer: Callable[[str], None],
         over: Callable[[Source], None] | None = None,
     ) -> None:
-        self._catalog, self._arena, self._history = catalog, arena, history
+        self._catalog, self._arena = catalog, arena
+        self._settings = self._asked = settings
         self._refer, self._over = refer, over
         self._publishers: dict[Link, _Publisher] = {}
         # By run and stream: a publisher that reconnects sends again what it is unsure of.
@@ -177,6 +180,11 @@ class Source:
         self._wishes.append((run, wish))
         self._channel.wake()
 
+    def limit(self, settings: ReceiverSettings) -> None:
+        """Ask publishers for other streams, or less, from now on; from any thread."""
+        self._settings = settings
+        self._channel.wake()
+
     def stats(self) -> SourceStats:
         """Return how it is doing."""
         programs = tuple(link.peer.program for link in list(self._publishers))
@@ -190,7 +198,7 @@ class Source:
         self._publishers[link] = _Publisher()
         self._catalog.run_began(_whole(link))
         self._catalog.program_came(run, link.peer.program)
-        link.send(Subscribe(self._history, self._have(run)))
+        self._subscribe(link)
         self._show_state()
 
     def lost(self, link: Link, reason: str) -> None:
@@ -214,6 +222,10 @@ class Source:
 
     def turn(self) -> None:
         """Acknowledge what was taken in, and pass on what viewers want."""
+        if self._asked is not self._settings:
+            self._asked = self._settings
+            for link in self._publishers:
+                self._subscribe(link)
         while self._wishes:
             run, wish = self._wishes.popleft()
             for link in self._publishers:
@@ -260,6 +272,12 @@ class Source:
         elif isinstance(message, End):
             publisher.ended = True
             self._catalog.say("complete", f"{link.peer.program} has ended")
+
+    def _subscribe(self, link: Link) -> None:
+        """Say what is wanted of a publisher."""
+        asked, have = self._asked, self._have(link.peer.run)
+        limits = asked.streams, asked.max_fps, asked.max_mb_s
+        link.send(Subscribe(asked.history, have, *limits, CODECS))
 
     def _have(self, run: str) -> dict[int, int]:
         """Return the highest number that is here of each stream of a publisher's run."""
@@ -337,7 +355,8 @@ class Source:
             size = sum(nbytes(array) for array in item.arrays)
             # What was published before there was a connection did not wait for this viewer.
             published = max(sent, publisher.opened)
-            layer.counters.arrived(size, published, received, time.time())
+            inline = sum(memoryview(b).nbytes for b in buffers) if buffers else size
+            layer.counters.arrived(size, published, received, time.time(), inline)
             self._catalog.touch(layer, all_layers=grew)
         numbers.accept(item.sequence, first_of_session=True)
 

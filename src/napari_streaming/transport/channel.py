@@ -97,8 +97,14 @@ class Handler(Protocol):
     def refused(self, reason: str) -> None:
         """Take note that a handshake failed, or that somebody sent junk."""
 
-    def turn(self) -> None:
-        """Send what may be sent. Called after every wake-up and a few times a second."""
+    def turn(self) -> float | None:
+        """Send what may be sent. Called after every wake-up and a few times a second.
+
+        Returns
+        -------
+        float or None
+            Seconds until the next turn is wanted, if that is sooner.
+        """
 
 
 class Channel:
@@ -179,14 +185,15 @@ class Channel:
 
     def _run(self) -> None:
         next_tick = 0.0
+        pause: float | None = None
         try:
             while not self._closing.is_set():
-                for event in self.endpoint.poll(_TURN):
+                for event in self.endpoint.poll(_TURN if pause is None else min(pause, _TURN)):
                     self._on(event)
                 if time.monotonic() >= next_tick:
                     next_tick = time.monotonic() + _TURN
                     self._tick()
-                self._handler.turn()
+                pause = self._handler.turn()
         finally:
             if self.url.listen:
                 runtime.withdraw(self.url)

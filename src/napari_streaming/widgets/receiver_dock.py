@@ -26,6 +26,7 @@ from napari_streaming.napari_plugin.session import ReceiverSession, warm_up
 from napari_streaming.uri import DEFAULT_URL, parse_url
 from napari_streaming.widgets.controls import ControlPanel
 from napari_streaming.widgets.graphs import MetricGraphs
+from napari_streaming.widgets.limits import LimitsForm
 from napari_streaming.widgets.memory import MemoryForm
 from napari_streaming.widgets.outline import OutlineTable
 from napari_streaming.widgets.placement import PlacementForm
@@ -65,7 +66,8 @@ class ReceiverDock(QWidget):
         self._address.setPlaceholderText("tcp://host:port")
         self._address.setToolTip(
             "tcp:// or ws://host:port, ipc://name; with #token if it is far away. "
-            "To listen to OpenHCS: openhcs+tcp://127.0.0.1:5555, openhcs+ipc://5555"
+            "To listen to OpenHCS: openhcs+tcp://127.0.0.1:5555, openhcs+ipc://5555. "
+            "To connect to atoplace: atoplace+ws://127.0.0.1:8765"
         )
         self._listen = QPushButton("Listen", self)
         self._listen.setToolTip("Wait here for pipelines that connect")
@@ -90,6 +92,7 @@ class ReceiverDock(QWidget):
         self._policy = PolicyForm(self.session.policy, self)
         self._placement = PlacementForm(self)
         self._memory = MemoryForm(self.session.receiver.layers.memory[1], self)
+        self._limits = LimitsForm(self)
         self._controls = ControlPanel(self)
         self._outline = OutlineTable(self)
         self._streams = StreamTable(self)
@@ -143,7 +146,7 @@ class ReceiverDock(QWidget):
         tabs.addTab(tables, "Streams")
         tabs.addTab(self._graphs, "Graphs")
         tabs.addTab(_column(self._placement), "Placement")
-        tabs.addTab(_column(self._policy, self._memory), "Updates and memory")
+        tabs.addTab(_column(self._policy, self._memory, self._limits), "Updates and memory")
         layout.addWidget(tabs, 1)
         self.setMinimumWidth(470)
 
@@ -159,6 +162,7 @@ class ReceiverDock(QWidget):
         self._policy.changed.connect(self.session.set_policy)
         layers = self.session.receiver.layers
         self._memory.budget_chosen.connect(layers.set_budget)
+        self._limits.chosen.connect(self._limit)
         self._placement.mode_chosen.connect(self.session.set_mode)
         self._placement.sizes_chosen.connect(layers.set_sizes)
         self._placement.new_run_chosen.connect(layers.set_new_run)
@@ -195,6 +199,9 @@ class ReceiverDock(QWidget):
 
     def _show_live(self, follow: bool) -> None:
         self._live.setChecked(follow)
+
+    def _limit(self, streams: list[str], max_fps: float, max_mb_s: float) -> None:
+        self.session.receiver.limit(streams=streams, max_fps=max_fps, max_mb_s=max_mb_s)
 
     def _copy_address(self) -> None:
         QApplication.clipboard().setText("\n".join(self.session.receiver.urls))

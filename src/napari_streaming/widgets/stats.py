@@ -75,14 +75,17 @@ def _cells(layer: StreamedLayer, now: float, recent: Recent) -> tuple[Cell, ...]
     """Return the row of a layer."""
     stats, qos = layer.counters.stats(now), layer.declare.qos
     volume = f"{stats.bytes_per_second / 1e6:.1f}"
+    speed = f"{volume} MB/s"
+    if stats.squeezed_per_second < 0.99 * stats.bytes_per_second:
+        speed += f", compressed to {stats.squeezed_per_second / 1e6:.1f} MB/s"
     return (
         (layer.name, plain(f"{layer.name} ({qos})")),
         (qos, qos),
         (_short(stats.received), f"{stats.received:,}"),
         (_short(stats.shown), f"{stats.shown:,} of {stats.received:,}"),
         (_short(stats.dropped + stats.refused), _losses(stats)),
-        (f"{stats.per_second:.1f}", f"{volume} MB/s"),
-        (volume, volume),
+        (f"{stats.per_second:.1f}", speed),
+        (volume, speed),
         (_pair(stats.stages.total), _stages(stats.stages)),
         ("", _longest(recent)),
     )

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from napari_streaming.errors import MalformedError, VersionError
+from napari_streaming.wire.compression import decompress
 from napari_streaming.wire.messages import Array, Declare, Item, Message, Metric
 
 __all__ = ["MAGIC", "MAX_BUFFER", "MAX_HEADER", "VERSION", "Buffer", "as_array", "pack", "unpack"]
@@ -49,7 +50,7 @@ def unpack(frames: Sequence[Buffer]) -> tuple[Message, Sequence[Buffer]]:
     message : Message
     buffers : sequence of bytes-like
         One for each array of an item that is not in shared memory, in their order;
-        each exactly as long as its array.
+        each exactly as long as its array, or at most so long if it is compressed.
 
     Raises
     ------
@@ -98,10 +99,11 @@ def _check(message: Message, buffers: Sequence[Buffer]) -> None:
         for array in message.arrays:
             _check_size(array)
     for array, buffer in zip(inline, buffers, strict=True):
-        if nbytes(array) != memoryview(buffer).nbytes:
+        size = memoryview(buffer).nbytes
+        if size > nbytes(array) or (size < nbytes(array) and not array.codec):
             raise MalformedError(
                 f"array {array.name!r} of {array.dtype} {array.shape} takes {nbytes(array)} "
-                f"bytes, its buffer has {memoryview(buffer).nbytes}"
+                f"bytes, its buffer has {size}"
             )
 
 
@@ -118,5 +120,14 @@ def nbytes(array: Array) -> int:
 
 
 def as_array(array: Array, buffer: Buffer) -> np.ndarray:
-    """View a raw buffer as the array it is, without a copy."""
+    """View a buffer as the array it is, without a copy; decompress one that is compressed.
+
+    Raises
+    ------
+    MalformedError
+        It is not the array, compressed.
+    """
+    if array.codec:
+        itemsize = max(1, np.dtype(array.dtype).itemsize)
+        buffer = decompress(buffer, itemsize, nbytes(array)).data
     return np.ndarray(array.shape, np.dtype(array.dtype), buffer)

@@ -82,20 +82,22 @@ class Drops:
 
     def __init__(self) -> None:
         self._first = self._last = self._count = 0
+        self._reason = ""
         self.total = 0
 
-    def add(self, sequence: int) -> None:
-        """Note that an item is given up."""
+    def add(self, sequence: int, reason: str) -> None:
+        """Note that an item is given up, and why."""
+        self._reason = reason
         self._first = min(self._first, sequence) if self._count else sequence
         self._last = max(self._last, sequence) if self._count else sequence
         self._count += 1
         self.total += 1
 
-    def take(self, stream: int, reason: str) -> Gap | None:
-        """Return what is to be told, once."""
+    def take(self, stream: int) -> Gap | None:
+        """Return what is to be told, once, with the reason for the last of them."""
         if not self._count:
             return None
-        gap = Gap(stream, self._first, self._last, self._count, reason)
+        gap = Gap(stream, self._first, self._last, self._count, self._reason)
         self._count = 0
         return gap
 

@@ -19,6 +19,7 @@ __all__ = [
     "Array",
     "Attached",
     "Block",
+    "Codec",
     "Control",
     "ControlAction",
     "Coordinate",
@@ -83,6 +84,7 @@ SHAPE_TYPES = {
 LayerKind = Literal["image", "labels", "points", "shapes", "tracks", "vectors", "surface"]
 PLANE_KINDS: tuple[LayerKind, ...] = ("image", "labels")
 """Of these an item holds planes; of the others sets of points and the like."""
+Codec = Literal["", "zstd"]
 QualityOfService = Literal["latest", "reliable"]
 StatusLevel = Literal["info", "warning", "error", "complete"]
 ControlAction = Literal["pause", "resume", "step", "stop"]
@@ -165,13 +167,14 @@ class Block(Struct, frozen=True, array_like=True):
     generation: Generation
 
 
-class Array(Struct, frozen=True):
-    """One array of an item: in shared memory, or in the next raw buffer."""
+class Array(Struct, frozen=True, omit_defaults=True):
+    """One array of an item: in shared memory, or in the next buffer, compressed or not."""
 
     name: Name
     dtype: Dtype
     shape: Shape
     block: Block | None = None
+    codec: Codec = ""
 
 
 class Item(Struct, frozen=True, tag="item", omit_defaults=True):
@@ -293,14 +296,21 @@ class Gap(Struct, frozen=True, tag="gap"):
 
 
 class Subscribe(Struct, frozen=True, tag="subscribe"):
-    """What a viewer wants to be sent of the past, before any item.
+    """What a viewer wants to be sent, before any item; a later one takes its place.
 
     `history` is how many of the last items of each stream, None for all that there are;
     `have` is the last sequence number that it has of a stream of this publisher's run.
+    `streams` are the names that it wants, all if empty; `max_fps` limits the items of each
+    stream in a second, `max_mb_s` all items together, in 10^6 bytes in a second; 0: no limit.
+    `codecs` are those that it understands.
     """
 
     history: Count | None = None
     have: Annotated[dict[StreamId, Count], Meta(max_length=65536)] = {}
+    streams: Annotated[tuple[Name, ...], Meta(max_length=1024)] = ()
+    max_fps: Amount = 0.0
+    max_mb_s: Amount = 0.0
+    codecs: Annotated[tuple[Short, ...], Meta(max_length=16)] = ()
 
 
 class Segment(Struct, frozen=True, tag="segment"):

@@ -244,9 +244,9 @@ class Session:
                 self.clock_offset = message.now - (message.time + now) / 2
             return None
         if self.peer.role == "view":
-            if isinstance(message, Subscribe) == self._subscribed:
-                raise StateError(f"{said}: a viewer says Subscribe first, and once")
-            self._subscribed = True
+            self._subscribed = self._subscribed or isinstance(message, Subscribe)
+            if not self._subscribed:
+                raise StateError(f"{said}: a viewer says Subscribe first")
         return message
 
 

@@ -116,19 +116,6 @@ class SessionClient:
             self._call(self._ending.set)
             self._thread.join()
 
-    def reserve(self) -> int:
-        """Return the id of an intent or a command that is sent next."""
-        with self._lock:
-            self._count += 1
-            return self._number << 32 | self._count
-
-    def send(self, message: wire.Intent | wire.Command) -> None:
-        """Send a message whose id was reserved; nothing happens while there is no connection.
-
-        A reply to a command comes as any other message does.
-        """
-        self._call(self._put, message)
-
     def send_intent(
         self, target: wire.IntentTarget, changes: dict[str, Value], layer: int = 0
     ) -> int:
@@ -343,9 +330,7 @@ class SessionClient:
                     self._learn(message, time.monotonic())
                 case wire.Reply():
                     future = self._replies.pop(message.id, None)
-                    if future is None:
-                        self._on_message(message)
-                    elif future.set_running_or_notify_cancel():
+                    if future is not None and future.set_running_or_notify_cancel():
                         future.set_result(message)
                 case wire.Welcome():
                     raise StateError("Welcome twice")
