@@ -8,9 +8,14 @@ The producer's side needs neither Qt nor napari::
         pub.image("nuclei", plane, at={"well": "A01", "t": 3})
 """
 
+from typing import TYPE_CHECKING, Any
+
 from napari_streaming.errors import StopRequested, StreamingError
 from napari_streaming.publish.publisher import Publisher, PublisherStats
 from napari_streaming.settings import PublisherSettings, ReceiverSettings
+
+if TYPE_CHECKING:
+    from napari_streaming.record.recording import record
 
 __all__ = [
     "Publisher",
@@ -19,4 +24,14 @@ __all__ = [
     "ReceiverSettings",
     "StopRequested",
     "StreamingError",
+    "record",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return what few programs need, and import it only then."""
+    if name == "record":
+        from napari_streaming.record.recording import record
+
+        return record
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,6 +20,8 @@ from napari_streaming.publish.control_calls import ControlCalls
 from napari_streaming.publish.engine import Engine, PublisherStats
 from napari_streaming.publish.geometry_calls import GeometryCalls
 from napari_streaming.publish.layers import Part, image_spec, labels_spec
+from napari_streaming.publish.sink import LocalViewer
+from napari_streaming.publish.sink_calls import SinkCalls
 from napari_streaming.publish.staging import (
     Lent,
     check_dtype,
@@ -43,7 +45,7 @@ from napari_streaming.wire.messages import (
 __all__ = ["Publisher", "PublisherStats"]
 
 
-class Publisher(GeometryCalls, TeeCalls, ControlCalls):
+class Publisher(GeometryCalls, TeeCalls, ControlCalls, SinkCalls):
     """Streams layers, metrics and status to viewers, and never waits for one.
 
     Every call copies its data into memory of the publisher's own and returns. When viewers
@@ -52,8 +54,9 @@ class Publisher(GeometryCalls, TeeCalls, ControlCalls):
 
     Parameters
     ----------
-    *urls : str
-        Where to: a URL is connected to, with ``?listen`` it waits there for viewers.
+    *sinks : str or LocalViewer
+        Where to: a URL is connected to, with ``?listen`` it waits there for viewers; or a
+        recording, ``record("run.ome.zarr")``.
     spawn : bool
         Start a viewer at each URL where none listens on this machine.
     name : str, optional
@@ -79,16 +82,18 @@ class Publisher(GeometryCalls, TeeCalls, ControlCalls):
 
     def __init__(
         self,
-        *urls: str,
+        *sinks: str | LocalViewer,
         spawn: bool = False,
         name: str | None = None,
         settings: PublisherSettings | None = None,
         part_of: str = "",
     ) -> None:
         self._settings = settings or PublisherSettings()
-        parsed = [parse_url(url).to_publish() for url in urls]
+        for url in sinks:
+            if isinstance(url, str):
+                parse_url(url).to_publish()
         self._engine = Engine(self._settings)
-        me = Peer(
+        self._me = Peer(
             role="publish",
             program=program_name(name),
             software=f"napari-streaming/{version('napari-streaming')}",
@@ -100,12 +105,13 @@ class Publisher(GeometryCalls, TeeCalls, ControlCalls):
         # Also when nobody holds the publisher any more, and when the interpreter ends.
         self._finalizer = weakref.finalize(self, self._engine.close, self._settings.close_timeout)
         self._finalizer.atexit = False
+        self._viewers = {}
         with contextlib.ExitStack() as undo:
             undo.callback(self.close, 0)
-            for url in parsed:
-                if spawn:
-                    start_viewer(url)
-                self._engine.open_sink(url, me)
+            for sink in sinks:
+                if spawn and isinstance(sink, str):
+                    start_viewer(parse_url(sink))
+                self.open(sink)
             undo.pop_all()
         self._engine.close_at_exit(self._settings.close_timeout)
 
@@ -331,6 +337,8 @@ class Publisher(GeometryCalls, TeeCalls, ControlCalls):
         """
         self._engine.close(self._settings.close_timeout if timeout is None else timeout)
         self._finalizer.detach()
+        while self._viewers:
+            self._viewers.popitem()[0].close()
 
     def __enter__(self) -> Publisher:
         return self

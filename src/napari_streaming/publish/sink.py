@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from napari_streaming.wire.messages import (
     Subscribe,
 )
 
-__all__ = ["Sink", "SinkStats", "Source"]
+__all__ = ["LocalViewer", "Sink", "SinkStats", "Source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,16 @@ class SinkStats:
     tally: Tally
     queued_bytes: int
     problems: int
+
+
+class LocalViewer(Protocol):
+    """A viewer in the publisher's own process, which the publisher begins and ends."""
+
+    def begin(self, tell: Callable[[str], None]) -> str:
+        """Listen; return the URL. `tell` gets, in any thread, what the user must know."""
+
+    def close(self) -> None:
+        """Stop."""
 
 
 class Source(Protocol):

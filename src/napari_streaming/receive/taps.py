@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from napari_streaming.wire.messages import Declare, Message, Peer
 
-__all__ = ["Arrays", "Tap", "Taps"]
+__all__ = ["NO_ARRAYS", "Arrays", "Tap", "Taps"]
 
 Arrays: TypeAlias = Mapping[str, Sequence[np.ndarray]]
 """Of an item by name: each plane of images and labels, else one array. Nobody writes to them."""
+NO_ARRAYS: Arrays = MappingProxyType({})
 
 
 class Tap(Protocol):
     """What gets everything that is taken in. Called by the threads that receive."""
 
     def heard(
-        self, peer: Peer, message: Message, declare: Declare | None = None, arrays: Arrays = {}
+        self,
+        peer: Peer,
+        message: Message,
+        declare: Declare | None = None,
+        arrays: Arrays = NO_ARRAYS,
     ) -> None:
         """Take a message; of an item or a gap with the stream's declaration."""
 
@@ -42,7 +48,11 @@ class Taps:
         self._taps = tuple(one for one in self._taps if one is not tap)
 
     def heard(
-        self, peer: Peer, message: Message, declare: Declare | None = None, arrays: Arrays = {}
+        self,
+        peer: Peer,
+        message: Message,
+        declare: Declare | None = None,
+        arrays: Arrays = NO_ARRAYS,
     ) -> None:
         """Pass a message on."""
         for tap in self._taps:
