@@ -15,23 +15,23 @@ from napari_streaming.publish.publisher import Publisher, PublisherStats
 from napari_streaming.settings import PublisherSettings, ReceiverSettings
 
 if TYPE_CHECKING:
-    from napari_streaming.record.recording import record
+    from napari_streaming.record.recording import Recording
 
 __all__ = [
     "Publisher",
     "PublisherSettings",
     "PublisherStats",
     "ReceiverSettings",
+    "Recording",
     "StopRequested",
     "StreamingError",
-    "record",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Return what few programs need, and import it only then."""
-    if name == "record":
-        from napari_streaming.record.recording import record
+    if name == "Recording":
+        from napari_streaming.record.recording import Recording
 
-        return record
+        return Recording
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

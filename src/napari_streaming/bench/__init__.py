@@ -23,7 +23,13 @@ def _local() -> dict[str, Any]:
     return measure()
 
 
-_BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {"local": _local}
+def _record() -> dict[str, Any]:
+    from napari_streaming.bench.record import measure
+
+    return measure()
+
+
+_BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {"local": _local, "record": _record}
 
 
 def run(name: str, json_path: str) -> None:
@@ -32,7 +38,8 @@ def run(name: str, json_path: str) -> None:
     Parameters
     ----------
     name : str
-        ``"local"``: what publishing costs and what each way to a viewer carries.
+        ``"local"``: what publishing costs and what each way to a viewer carries. ``"record"``:
+        how fast a recording is, and the disk, and what a recording costs the program.
     json_path : str
         A file, or ``-`` for stdout; the table goes to stderr then.
 

@@ -172,6 +172,25 @@ class Steering:
                 self._say(known)
             return known.value
 
+    def put(self, name: str, value: ParameterValue) -> None:
+        """Set a parameter's value from the program's side.
+
+        Raises
+        ------
+        DataError
+            There is no such parameter, or its value is none that it may have.
+        """
+        with self._changed:
+            try:
+                changed = _with_value(self._parameters[name], value, "")
+            except KeyError:
+                raise DataError(f"there is no parameter {name!r} yet") from None
+            except RefusedError as error:
+                raise DataError(str(error)) from None
+            if changed != self._parameters[name]:
+                self._parameters[name] = changed
+                self._say(changed)
+
     def press_count(self, name: str) -> int:
         """Return how often a button was pressed since the last call; the first call makes it."""
         count = int(self.parameter(name, 0, kind="button"))

@@ -56,7 +56,7 @@ class Publisher(GeometryCalls, TeeCalls, ControlCalls, SinkCalls):
     ----------
     *sinks : str or LocalViewer
         Where to: a URL is connected to, with ``?listen`` it waits there for viewers; or a
-        recording, ``record("run.ome.zarr")``.
+        recording, ``Recording("run.ome.zarr")``.
     spawn : bool
         Start a viewer at each URL where none listens on this machine.
     name : str, optional

@@ -12,7 +12,7 @@ from napari_streaming.record.tape import Tape, TapeStats
 from napari_streaming.settings import ReceiverSettings
 from napari_streaming.transport.runtime import new_token
 
-__all__ = ["Recording", "record", "start_tape"]
+__all__ = ["Recording", "start_tape"]
 
 _WARM = 64 * 2**20
 
@@ -44,6 +44,11 @@ class Recording:
     ----------
     receiver : Receiver
         What takes things in; it keeps none of them.
+
+    Examples
+    --------
+    >>> with Publisher("tcp://127.0.0.1:5555", Recording("run.ome.zarr")) as pub:
+    ...     pub.image("nuclei", plane, at={"well": "A01", "t": 3})
     """
 
     def __init__(self, path: str | Path, *urls: str) -> None:
@@ -102,27 +107,6 @@ class Recording:
 
     def __exit__(self, *failure: object) -> None:
         self.close()
-
-
-def record(path: str | Path) -> Recording:
-    """Return a recording for a publisher: ``Publisher(url, record("run.ome.zarr"))``.
-
-    Parameters
-    ----------
-    path : str or Path
-        As for :class:`Recording`.
-
-    Raises
-    ------
-    DataError, StorageError
-        As for :class:`Recording`.
-
-    Examples
-    --------
-    >>> with Publisher("tcp://127.0.0.1:5555", record("run.ome.zarr")) as pub:
-    ...     pub.image("nuclei", plane, at={"well": "A01", "t": 3})
-    """
-    return Recording(path)
 
 
 def start_tape(path: Path, *, waits: bool, tell: Callable[[str], None]) -> Tape:
