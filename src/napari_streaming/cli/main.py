@@ -99,9 +99,7 @@ def _publish(
 def _record(
     url: Annotated[
         str,
-        typer.Argument(
-            help="A publisher's URL; with ?listen, where publishers come.", metavar="URL"
-        ),
+        typer.Argument(help="A publisher's URL; ?listen: publishers come here.", metavar="URL"),
     ],
     out: Annotated[Path, typer.Argument(help="The recording: run.ome.zarr.", metavar="OUT")],
     timeout: Annotated[

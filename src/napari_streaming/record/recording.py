@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,7 +55,6 @@ class Recording:
         self.receiver = Receiver(settings=ReceiverSettings(warm=_WARM), keep=False)
         self._tape = start_tape(Path(path), waits=True, tell=self._say)
         self.receiver.layers.taps.add(self._tape)
-        atexit.register(self.close)
         try:
             for url in urls:
                 self.receiver.open(url)
@@ -97,7 +95,6 @@ class Recording:
 
     def close(self) -> None:
         """Stop, and write what has come."""
-        atexit.unregister(self.close)
         self.receiver.close()
         self.receiver.layers.taps.remove(self._tape)
         self._tape.close()

@@ -39,10 +39,10 @@ _Place: TypeAlias = tuple[str, int, frozenset[tuple[str, Coordinate]], str]
 class Replay:
     """Plays a recording.
 
-    It begins with the first item. Viewers pause, resume, stop it, or take it step by step, an item each; they set ``speed``,
-    ``loop``, and ``go to``, in seconds. The order of items is always that of the recording, and
-    where one is, everything before it is there: what is seen at a time does not depend on how
-    one got there. Metrics and status lines are said once.
+    It begins with the first item. Viewers pause, resume, stop it, or take it step by step, an
+    item each; they set ``speed``, ``loop``, and ``position``, in seconds. The order of items is
+    always that of the recording, and where one is, everything before it is there: what is seen at
+    a time does not depend on how one got there. Metrics and status lines are said once.
 
     Parameters
     ----------

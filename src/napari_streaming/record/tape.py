@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
@@ -89,6 +90,7 @@ class Tape:
         self._left_out: dict[tuple[str, int], _Heard] = {}  # gaps that are still growing
         self._lost, self._error, self._is_closing = 0, "", False
         self._thread = threading.Thread(target=self._run, name="napari-streaming tape", daemon=True)
+        atexit.register(self.close)  # a thread alone would be cut short
         self._thread.start()
 
     @property
@@ -100,6 +102,11 @@ class Tape:
     def index(self) -> Path:
         """Of the file that is opened."""
         return self._recorder.index
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether what comes is still written."""
+        return not self._is_over
 
     def stats(self) -> TapeStats:
         """Return how it is doing."""
@@ -227,3 +234,4 @@ class Tape:
         except (OSError, ValueError) as error:
             if not self._error:
                 self._fail(error)
+        atexit.unregister(self.close)
