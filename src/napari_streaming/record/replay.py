@@ -103,6 +103,9 @@ class Replay:
         StorageError
             Something of the recording cannot be read.
         """
+        # A viewer that is about to subscribe would be sent the newest item ahead of the others.
+        self._tell(force=True)
+        self._publisher.flush(_PATIENCE)
         since, at = self._clock(), self.position
         while (may_go := self._publisher.may_go()) is not False:
             if self._is_moved():

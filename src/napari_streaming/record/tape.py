@@ -185,6 +185,17 @@ class Tape:
     # ---- the thread ------------------------------------------------------------------
 
     def _run(self) -> None:
+        failure = self._write()
+        try:
+            self._recorder.close()
+        except (OSError, ValueError) as error:
+            failure = failure or error
+        if failure is not None:
+            self._fail(failure)
+        atexit.unregister(self.close)
+
+    def _write(self) -> Exception | None:
+        """Write what comes until the end; return why that came too early."""
         flush_at = time.monotonic() + _FLUSH_EVERY
         try:
             while (one := self._next(flush_at)) is not None:
@@ -196,9 +207,8 @@ class Tape:
                     self._recorder.flush()
                     flush_at = time.monotonic() + _FLUSH_EVERY
         except (OSError, ValueError) as error:
-            self._fail(error)
-        finally:
-            self._finish()
+            return error
+        return None
 
     def _next(self, flush_at: float) -> _Heard | _Left | bool | None:
         """Return what is to be written next; True: it is time to flush; None: to end."""
@@ -227,11 +237,3 @@ class Tape:
             self._changed.notify_all()
         logger.warning(text)
         self._tell(text)
-
-    def _finish(self) -> None:
-        try:
-            self._recorder.close()
-        except (OSError, ValueError) as error:
-            if not self._error:
-                self._fail(error)
-        atexit.unregister(self.close)
