@@ -93,7 +93,9 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(tmp_path, remote, recei
     process("[pub.image('live', plane(n), at={'t': n}) for n in range(20)]")
     process.until("recording.stats().items == 20")
     size = process(f"(__import__('os').stat({str(path / 'live/0/c/0/0/0')!r}).st_size)")
-    process(f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size + 300_000},) * 2)")
+    process(
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size + 300_000}, resource.RLIM_INFINITY))"
+    )
     process("[pub.image('live', plane(n), at={'t': n}) for n in range(20, 60)]")
     process.until("bool(recording.stats().error)")
     process("pub.image('live', plane(60), at={'t': 60})")
@@ -114,6 +116,7 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(tmp_path, remote, recei
         assert np.array_equal(np.asarray(layer.data[n]), plane)
     # It can be ended, and another one begun.
     process("pub.shut(recording)")
+    process("resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)")
     process(f"again = ns.Recording({str(tmp_path / 'again.ome.zarr')!r})")
     process("pub.open(again)")
     process("pub.image('live', plane(61), at={'t': 61})")

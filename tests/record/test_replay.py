@@ -269,18 +269,19 @@ def test_it_begins_again(playing):
     assert len(layers["trail"].data) <= 6
 
 
-def test_it_takes_the_time_that_it_took(tmp_path, publisher):
+def test_it_takes_the_time_that_it_took(tmp_path, publisher, receiver):
     """By a clock of the test's own."""
     now = [100.0]
     with ns.Publisher(ns.Recording(tmp_path / "run")) as pub:
         for t in range(4):
             pub.image("live", np.zeros((4, 4), np.uint8), at={"t": t})
             assert pub.flush(15)
-    recording = OpenRecording(tmp_path / "run.nstream")
+    recording, viewer = OpenRecording(tmp_path / "run.nstream"), receiver()
     replay = Replay(recording, publisher(), speed=2.0, clock=lambda: now[0])
     done = []
     thread = threading.Thread(target=lambda: done.append(replay.run()))
     thread.start()
+    viewer.wait_for("live", 15)
     thread.join(0.3)
     assert not done  # the clock stands still
     now[0] += recording.duration / 2 + 1e-6

@@ -129,7 +129,13 @@ class ControlCalls:
         value = self._engine.steering.parameter(clean_name(name), plain, min, max, choices)
         return value  # type: ignore[return-value]  # of the kind that the default has
 
-    def set_parameter(self, name: str, value: bool | int | float | str) -> None:
+    def set_parameter(
+        self,
+        name: str,
+        value: bool | int | float | str,
+        *,
+        instead_of: bool | int | float | str | None = None,
+    ) -> bool:
         """Set a parameter's value, and show that to viewers.
 
         Parameters
@@ -138,6 +144,13 @@ class ControlCalls:
             Of one that there is.
         value : bool, int, float or str
             Of its kind.
+        instead_of : bool, int, float or str, optional
+            Only if it still has this value, which no viewer has changed meanwhile.
+
+        Returns
+        -------
+        bool
+            Whether it was set.
 
         Raises
         ------
@@ -145,7 +158,7 @@ class ControlCalls:
             There is no such parameter, or its value is none that it may have.
         """
         self._engine.check_open()
-        self._engine.steering.put(clean_name(name), value)
+        return self._engine.steering.put(clean_name(name), value, instead_of)
 
     def button(self, name: str) -> int:
         """Let viewers press a button; return how often they did since the last call."""

@@ -103,6 +103,9 @@ class Replay:
         StorageError
             Something of the recording cannot be read.
         """
+        self._speed_wanted()  # the first call is what viewers see
+        self._loop_wanted()
+        self._is_moved()
         # A viewer that is about to subscribe would be sent the newest item ahead of the others.
         self._tell(force=True)
         self._publisher.flush(_PATIENCE)
@@ -265,11 +268,12 @@ class Replay:
     def _loop_wanted(self) -> bool:
         return self._publisher.parameter("loop", self._loop)
 
+    def _wanted(self) -> float:
+        return self._publisher.parameter("position", 0.0, min=0.0, max=max(self._end, 1e-3))
+
     def _is_moved(self) -> bool:
         """Go where a viewer wants to be; return whether one wanted to."""
-        self._speed_wanted()
-        self._loop_wanted()
-        wanted = self._publisher.parameter("position", 0.0, min=0.0, max=max(self._end, 1e-3))
+        wanted = self._wanted()
         if wanted == self._shown:
             return False
         self._shown = wanted
@@ -281,6 +285,7 @@ class Replay:
         if force or self._clock() - self._told_at >= _TELL_EVERY:
             self._told_at, position = self._clock(), self.position
             self._publisher.progress(position, self._end, f"{position:.1f} s of {self._end:.1f} s")
-            if not self._is_moved():
+            self._wanted()  # the first call makes it
+            # Not if a viewer has just moved it: that is for the next turn.
+            if self._publisher.set_parameter("position", position, instead_of=self._shown):
                 self._shown = position
-                self._publisher.set_parameter("position", position)
