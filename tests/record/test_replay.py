@@ -237,6 +237,7 @@ def test_the_slider_goes_there_while_it_is_paused(playing, recording):
     one.receiver.set_parameter(one.run, "position", slider.maximum)
     items = sum(isinstance(entry.message, Item) for entry in recording.entries)
     assert one.receiver.wait(lambda: "live" in layers and len(layers["live"].data) == 2, 15)
+    assert layers.dimensions[-2:] == ("well", "t")
     assert one.receiver.wait(lambda: one.program().progress.done == slider.maximum, 15)
     assert np.asarray(one.receiver.layers["latest"].data).max() == 6
     one.receiver.set_parameter(one.run, "position", 0.0)

@@ -224,7 +224,10 @@ class Replay:
             )
             offset = stored.item.offset or (0,) * part.ndim
             plane[tuple(slice(o, o + n) for o, n in zip(offset, part.shape, strict=False))] = part
-        item = replace(newest.item, at=dict(place[2]), along={}, offset=())
+        number = self._places(indices[-1]).index(place)
+        # In the order of its names as they came: it is that of the sliders.
+        at = next(itertools.islice(unfold(newest.item), number, None))
+        item = replace(newest.item, at=at, along={}, offset=())
         self._send(newest.declare, item, {"data": plane})
 
     # ---- playing ---------------------------------------------------------------------
