@@ -17,12 +17,14 @@ from napari_streaming.settings import PublisherSettings, ReceiverSettings
 
 if TYPE_CHECKING:
     from napari_streaming import aio
+    from napari_streaming.record.recording import Recording
 
 __all__ = [
     "Publisher",
     "PublisherSettings",
     "PublisherStats",
     "ReceiverSettings",
+    "Recording",
     "StopRequested",
     "StreamingError",
     "Viewer",
@@ -31,9 +33,17 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Return what few programs need, imported only then."""
+    """Return what few programs need, and import it only then."""
     if name == "aio":
         import importlib
 
         return importlib.import_module("napari_streaming.aio")
+    if name == "Recording":
+        from napari_streaming.record.recording import Recording
+
+        return Recording
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -29,7 +29,17 @@ def _web() -> dict[str, Any]:
     return measure()
 
 
-_BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {"local": _local, "web": _web}
+def _record() -> dict[str, Any]:
+    from napari_streaming.bench.record import measure
+
+    return measure()
+
+
+_BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
+    "local": _local,
+    "web": _web,
+    "record": _record,
+}
 
 
 def run(name: str, json_path: str) -> None:
@@ -38,8 +48,9 @@ def run(name: str, json_path: str) -> None:
     Parameters
     ----------
     name : str
-        ``"local"``: what publishing costs and what each way to a viewer carries; ``"web"``:
-        many viewers over WebSocket.
+        ``"local"``: what publishing costs and what each way to a viewer carries. ``"web"``:
+        many viewers over WebSocket. ``"record"``: how fast a recording is, and the disk, and
+        what a recording costs the program.
     json_path : str
         A file, or ``-`` for stdout; the table goes to stderr then.
 

@@ -198,6 +198,43 @@ def _web(
     web(url, listen, show=show)
 
 
+@app.command("record")
+def _record(
+    url: Annotated[
+        str,
+        typer.Argument(help="A publisher's URL; ?listen: publishers come here.", metavar="URL"),
+    ],
+    out: Annotated[Path, typer.Argument(help="The recording: run.ome.zarr.", metavar="OUT")],
+    timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for the first publisher; 0: for ever.")
+    ] = 0.0,
+) -> None:
+    """Record what is published, until the publisher ends or Ctrl-C."""
+    from napari_streaming.cli.record import record
+
+    record(url, out, timeout)
+
+
+@app.command("replay")
+def _replay(
+    recording: Annotated[
+        Path, typer.Argument(help="run.nstream, or the folder run.ome.zarr.", metavar="REC")
+    ],
+    speed: Annotated[float, typer.Option(min=0.01, max=1000, help="1: as fast as it came.")] = 1.0,
+    to: Annotated[
+        str, typer.Option(help="The viewer's URL.", metavar="URL")
+    ] = DEFAULT_URL.removesuffix("?listen"),
+    loop: Annotated[bool, typer.Option(help="Begin again at the end.")] = False,
+    stay: Annotated[
+        bool, typer.Option(help="Stay at the end, for viewers who go back; Stop ends it.")
+    ] = False,
+) -> None:
+    """Play a recording in a viewer, which is opened if none is there."""
+    from napari_streaming.cli.record import replay
+
+    replay(recording, speed, to, loop, stay)
+
+
 @app.command("demo")
 def _demo(
     output: Annotated[Path, typer.Option(help="Where the screenshot goes.")] = Path("demo.png"),
@@ -216,7 +253,7 @@ def _demo(
 
 @app.command("bench")
 def _bench(
-    name: Annotated[str, typer.Argument(help="What to measure: local or display.")],
+    name: Annotated[str, typer.Argument(help="What to measure: local, record or display.")],
     json: Annotated[
         str, typer.Option(help="File for the numbers; - for the standard output.", metavar="FILE")
     ] = "-",

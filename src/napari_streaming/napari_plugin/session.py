@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from psygnal import Signal
@@ -14,6 +15,8 @@ from napari_streaming.receive.batching import BatchingPolicy
 from napari_streaming.receive.catalog import StreamedLayer
 from napari_streaming.receive.placement import Fixed, Mode
 from napari_streaming.receive.receiver import Receiver
+from napari_streaming.record.recording import start_tape
+from napari_streaming.record.tape import Tape
 from napari_streaming.wire.messages import Coordinate
 
 __all__ = ["ReceiverSession", "warm_up"]
@@ -33,6 +36,8 @@ class ReceiverSession:
     receiver : Receiver
     overlay : DimensionOverlay
         The words on the canvas.
+    tape : Tape or None
+        What records, or recorded last.
     follow_changed : Signal(bool)
         Whether the viewer follows the newest item.
     """
@@ -41,6 +46,7 @@ class ReceiverSession:
 
     def __init__(self, viewer: Any) -> None:
         self.receiver = Receiver()
+        self.tape: Tape | None = None
         self._binding = LayerBinding(viewer, self.receiver.layers, self._on_follow)
         self.overlay = DimensionOverlay(viewer, self._binding)
         self._windows: dict[Fixed, ValueWindow | None] = {}  # None: the user closed it
@@ -139,6 +145,26 @@ class ReceiverSession:
     def _go_live(self) -> None:
         self.set_follow(True)
 
+    def begin_recording(self, path: Path) -> None:
+        """Record all that comes from now on.
+
+        Raises
+        ------
+        DataError, StorageError
+            It cannot be written there.
+        """
+        self.end_recording()
+        layers = self.receiver.layers
+        self.tape = start_tape(path, waits=False, tell=lambda text: layers.say("error", text))
+        layers.taps.add(self.tape)
+        layers.say("info", f"recording to {self.tape.index}")
+
+    def end_recording(self) -> None:
+        """Record no more; what has come is written by a thread."""
+        if self.tape is not None and self.tape.is_recording:
+            self.receiver.layers.taps.remove(self.tape)
+            self.tape.close(timeout=0)
+
     @property
     def policy(self) -> BatchingPolicy:
         """How often layers are updated."""
@@ -159,6 +185,7 @@ class ReceiverSession:
         self.overlay.close()
         self._binding.close()
         self.receiver.close()
+        self.end_recording()
 
 
 def warm_up(viewer: Any) -> None:

@@ -172,6 +172,30 @@ class Steering:
                 self._say(known)
             return known.value
 
+    def put(
+        self, name: str, value: ParameterValue, instead_of: ParameterValue | None = None
+    ) -> bool:
+        """Set a parameter's value from the program's side, if it still is what it was.
+
+        Raises
+        ------
+        DataError
+            There is no such parameter, or its value is none that it may have.
+        """
+        with self._changed:
+            try:
+                changed = _with_value(self._parameters[name], value, "")
+                if instead_of not in (None, self._parameters[name].value):
+                    return False
+            except KeyError:
+                raise DataError(f"there is no parameter {name!r} yet") from None
+            except RefusedError as error:
+                raise DataError(str(error)) from None
+            if changed != self._parameters[name]:
+                self._parameters[name] = changed
+                self._say(changed)
+            return True
+
     def press_count(self, name: str) -> int:
         """Return how often a button was pressed since the last call; the first call makes it."""
         count = int(self.parameter(name, 0, kind="button"))

@@ -51,6 +51,16 @@ class ControlCalls:
         self._engine.check_open()
         return Steps(iterable, self._engine.steering)
 
+    def may_go(self) -> bool | None:
+        """Return at once whether the program may go on: for one that has else to do while paused.
+
+        Returns
+        -------
+        bool or None
+            True: go on, one step if it is paused; None: wait; False: end.
+        """
+        return self._engine.steering.may_go()
+
     async def wait_resumed(self) -> bool:
         """Wait while paused, without holding up other coroutines.
 
@@ -108,6 +118,37 @@ class ControlCalls:
         plain: ParameterValue = default.item() if isinstance(default, np.generic) else default
         value = self._engine.steering.parameter(clean_name(name), plain, min, max, choices)
         return value  # type: ignore[return-value]  # of the kind that the default has
+
+    def set_parameter(
+        self,
+        name: str,
+        value: bool | int | float | str,
+        *,
+        instead_of: bool | int | float | str | None = None,
+    ) -> bool:
+        """Set a parameter's value, and show that to viewers.
+
+        Parameters
+        ----------
+        name : str
+            Of one that there is.
+        value : bool, int, float or str
+            Of its kind.
+        instead_of : bool, int, float or str, optional
+            Only if it still has this value, which no viewer has changed meanwhile.
+
+        Returns
+        -------
+        bool
+            Whether it was set.
+
+        Raises
+        ------
+        DataError
+            There is no such parameter, or its value is none that it may have.
+        """
+        self._engine.check_open()
+        return self._engine.steering.put(clean_name(name), value, instead_of)
 
     def button(self, name: str) -> int:
         """Let viewers press a button; return how often they did since the last call."""

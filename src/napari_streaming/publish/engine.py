@@ -138,6 +138,15 @@ class Engine:
         """
         self._sinks.append(Sink(url, me, self, http))
 
+    def shut_sink(self, url: StreamURL, timeout: float) -> None:
+        """Stop streaming to a URL, once it has what waits for it or `timeout` seconds are over."""
+        gone = [sink for sink in self._sinks if sink.url.address == url.address]
+        self.wake()
+        self._wait_until(lambda: all(b.is_idle for s in gone for b in s.outboxes()), timeout)
+        self._sinks = [sink for sink in self._sinks if sink not in gone]
+        for sink in gone:
+            sink.close(timeout)
+
     def outboxes(self) -> list[Outbox]:
         """Return the outboxes of all sinks."""
         return [outbox for sink in self._sinks for outbox in sink.outboxes()]
@@ -317,10 +326,13 @@ class Engine:
     def wait_until_idle(self, timeout: float) -> bool:
         """Return whether every viewer acknowledges everything within `timeout` seconds."""
         self.wake()
+        return self._wait_until(self._is_idle, timeout)
+
+    def _wait_until(self, condition: Callable[[], bool], timeout: float) -> bool:
         deadline = time.monotonic() + timeout
         while True:
             self._progress.clear()
-            if self._is_idle():
+            if condition():
                 return True
             remaining = deadline - time.monotonic()
             if remaining <= 0:
@@ -412,3 +424,8 @@ class Engine:
     def complain(self, text: str) -> None:
         """Log what a viewer complains about."""
         logger.warning(text)
+
+    def report(self, text: str) -> None:
+        """Tell every viewer what went wrong here."""
+        if not self._closed:
+            self.tell(Status("error", clean_text(text)[:65536], time.time()))

@@ -20,6 +20,8 @@ from napari_streaming.publish.control_calls import ControlCalls
 from napari_streaming.publish.engine import Engine, PublisherStats
 from napari_streaming.publish.geometry_calls import GeometryCalls
 from napari_streaming.publish.layers import Part, image_spec, labels_spec
+from napari_streaming.publish.sink import LocalViewer
+from napari_streaming.publish.sink_calls import SinkCalls
 from napari_streaming.publish.staging import (
     Lent,
     check_dtype,
@@ -30,9 +32,8 @@ from napari_streaming.publish.staging import (
 from napari_streaming.publish.tee import TeeCalls
 from napari_streaming.publish.viewer_process import start_viewer
 from napari_streaming.settings import PublisherSettings
-from napari_streaming.transport.base import HttpHandler
 from napari_streaming.transport.runtime import host_identity, new_token, program_name
-from napari_streaming.uri import StreamURL, parse_url
+from napari_streaming.uri import parse_url
 from napari_streaming.wire.messages import (
     Coordinate,
     Peer,
@@ -44,7 +45,7 @@ from napari_streaming.wire.messages import (
 __all__ = ["PublishCalls", "Publisher", "PublisherStats"]
 
 
-class PublishCalls(GeometryCalls, TeeCalls, ControlCalls):
+class PublishCalls(GeometryCalls, TeeCalls, ControlCalls, SinkCalls):
     """What a program says to its viewers: all that returns at once.
 
     Parameters as for :class:`Publisher`.
@@ -52,7 +53,7 @@ class PublishCalls(GeometryCalls, TeeCalls, ControlCalls):
 
     def __init__(
         self,
-        *urls: str,
+        *sinks: str | LocalViewer,
         spawn: bool = False,
         name: str | None = None,
         settings: PublisherSettings | None = None,
@@ -60,9 +61,11 @@ class PublishCalls(GeometryCalls, TeeCalls, ControlCalls):
         page: bool = True,
     ) -> None:
         self._settings = settings or PublisherSettings()
-        parsed = [parse_url(url).to_publish() for url in urls]
+        for url in sinks:
+            if isinstance(url, str):
+                parse_url(url).to_publish()
         self._engine = Engine(self._settings)
-        me = Peer(
+        self._me = Peer(
             role="publish",
             program=program_name(name),
             software=f"napari-streaming/{version('napari-streaming')}",
@@ -74,12 +77,13 @@ class PublishCalls(GeometryCalls, TeeCalls, ControlCalls):
         # Also when nobody holds the publisher any more, and when the interpreter ends.
         self._finalizer = weakref.finalize(self, self._engine.close, self._settings.close_timeout)
         self._finalizer.atexit = False
+        self._viewers, self._page = {}, page
         with contextlib.ExitStack() as undo:
             undo.callback(self._end, 0)
-            for url in parsed:
-                if spawn:
-                    start_viewer(url)
-                self._engine.open_sink(url, me, _pages(url) if page else None)
+            for sink in sinks:
+                if spawn and isinstance(sink, str):
+                    start_viewer(parse_url(sink))
+                self.open(sink)
             undo.pop_all()
         self._engine.close_at_exit(self._settings.close_timeout)
 
@@ -272,6 +276,8 @@ class PublishCalls(GeometryCalls, TeeCalls, ControlCalls):
     def _end(self, timeout: float) -> None:
         self._engine.close(timeout)
         self._finalizer.detach()
+        while self._viewers:
+            self._viewers.popitem()[0].close()
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -293,8 +299,9 @@ class Publisher(PublishCalls):
 
     Parameters
     ----------
-    *urls : str
-        Where to: a URL is connected to, with ``?listen`` it waits there for viewers.
+    *sinks : str or LocalViewer
+        Where to: a URL is connected to, with ``?listen`` it waits there for viewers; or a
+        recording, ``Recording("run.ome.zarr")``.
     spawn : bool
         Start a viewer at each URL where none listens on this machine.
     name : str, optional
@@ -372,15 +379,6 @@ class Publisher(PublishCalls):
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _pages(url: StreamURL) -> HttpHandler | None:
-    """Return what answers browsers at a URL, if they can ask there."""
-    if not (url.listen and url.scheme in ("ws", "wss")):
-        return None
-    from napari_streaming.web.page import page  # only who may be asked needs it
-
-    return page
 
 
 _WHOLE = Part()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,7 +29,7 @@ from napari_streaming.wire.messages import (
 if TYPE_CHECKING:
     from napari_streaming.publish.engine import PublisherStats
 
-__all__ = ["Sink", "SinkStats", "Source"]
+__all__ = ["LocalViewer", "Sink", "SinkStats", "Source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,16 @@ class SinkStats:
     queued_bytes: int
     problems: int
     link: float
+
+
+class LocalViewer(Protocol):
+    """A viewer in the publisher's own process, which the publisher begins and ends."""
+
+    def begin(self, tell: Callable[[str], None]) -> str:
+        """Listen; return the URL. `tell` gets, in any thread, what the user must know."""
+
+    def close(self) -> None:
+        """Stop."""
 
 
 class Source(Protocol):

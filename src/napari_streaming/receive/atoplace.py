@@ -15,7 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 from napari_streaming.errors import MalformedError
 from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.catalog import Catalog
-from napari_streaming.receive.intake import UnusableError, place_item
+from napari_streaming.receive.intake import UnusableError, fetch_item, place_item
 from napari_streaming.receive.source import SourceStats
 from napari_streaming.uri import StreamURL
 from napari_streaming.wire.codec import nbytes
@@ -167,7 +167,8 @@ class AtoplaceSource:
     def _place_set(self, told: Set, received: float) -> None:
         item, published = told.item, min(told.item.time, received)
         layer = self._catalog.declare(told.declare, self._run_name)
-        grew = place_item(item, told.buffers, {}, told.declare, layer, self._arena, published)
+        arrays = fetch_item(item, told.buffers, {}, told.declare, self._arena)
+        grew = place_item(item, arrays, told.declare, layer, self._arena, published)
         size = sum(nbytes(array) for array in item.arrays)
         layer.counters.arrived(size, published, received, time.time())
         self._catalog.touch(layer, all_layers=grew)

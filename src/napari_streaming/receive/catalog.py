@@ -16,6 +16,7 @@ from napari_streaming.receive.placement import Axes, Mode, Placement, check_choi
 from napari_streaming.receive.plane_memory import PlaneMemory
 from napari_streaming.receive.programs import Program
 from napari_streaming.receive.streamed_layer import StreamedLayer
+from napari_streaming.receive.taps import Taps
 from napari_streaming.settings import ReceiverSettings
 from napari_streaming.wire.messages import (
     Declare,
@@ -55,6 +56,8 @@ class Catalog(Mapping[str, StreamedLayer]):
         Where planes are read back to, if they went to the disk.
     budget : int, optional
         Bytes of planes in memory; by default as :class:`ReceiverSettings` has it.
+    keep : bool
+        Whether the layers keep what comes; else only the taps get it.
 
     Attributes
     ----------
@@ -65,9 +68,14 @@ class Catalog(Mapping[str, StreamedLayer]):
     programs : dict of str to Program
         The publishers that are there and those that were there last, by their run.
     log : deque of LogLine
+    taps : Taps
+        Who else gets what comes.
     """
 
-    def __init__(self, arena: Arena | None = None, budget: int | None = None) -> None:
+    def __init__(
+        self, arena: Arena | None = None, budget: int | None = None, *, keep: bool = True
+    ) -> None:
+        self.taps, self._keep = Taps(), keep
         self.metrics = Metrics()
         self.outlines: dict[str, Outline] = {}
         self.programs: dict[str, Program] = {}
@@ -231,6 +239,8 @@ class Catalog(Mapping[str, StreamedLayer]):
             layer = StreamedLayer(
                 name, declare, self._axes, self._placement, self._memory, self._changed
             )
+            if not self._keep:
+                layer.discard()
             self._layers[name] = layer
             self._runs[name] = {run}
             if layer.has_planes and self._axes.note_volume(declare):

@@ -15,9 +15,9 @@ from napari_streaming.receive.layer_view import Transform
 from napari_streaming.receive.streamed_layer import StreamedLayer
 from napari_streaming.transport.pool import AttachedSegment
 from napari_streaming.wire.codec import Buffer, as_array
-from napari_streaming.wire.messages import Array, Declare, Item
+from napari_streaming.wire.messages import PLANE_KINDS, Array, Declare, Item
 
-__all__ = ["OverwrittenError", "UnusableError", "place_item"]
+__all__ = ["OverwrittenError", "UnusableError", "fetch_item", "place_item"]
 
 
 class OverwrittenError(Exception):
@@ -28,16 +28,14 @@ class UnusableError(Exception):
     """An item cannot be placed; the message says why, for both sides."""
 
 
-def place_item(
+def fetch_item(
     item: Item,
     buffers: Sequence[Buffer],
     segments: Mapping[str, AttachedSegment],
     declare: Declare,
-    layer: StreamedLayer,
     arena: Arena,
-    published: float,
-) -> bool:
-    """Check an item, copy its arrays and place them.
+) -> dict[str, list[np.ndarray]]:
+    """Check an item and copy its arrays.
 
     Parameters
     ----------
@@ -46,6 +44,53 @@ def place_item(
         Of the arrays that are not in shared memory.
     segments : mapping of str to AttachedSegment
         The shared memory, by its identity.
+    declare : Declare
+        What was said of the item's stream.
+    arena : Arena
+        Memory for planes.
+
+    Returns
+    -------
+    dict of str to list of ndarray
+        By name; each plane of images and labels, else one.
+
+    Raises
+    ------
+    UnusableError
+        It does not match its declaration, holds what it must not, or there is no memory.
+    OverwrittenError
+        Its memory holds another one by now.
+    ProtocolError
+        It refers to shared memory that there is not.
+    """
+    if problem := mismatch(item, declare):
+        raise UnusableError(problem)
+    try:
+        arrays = _fetch(item, buffers, segments, arena)
+    except MemoryError as error:
+        raise _no_memory(error) from None
+    if declare.kind not in PLANE_KINDS:
+        sets = {name: array for name, (array,) in arrays.items()}
+        if problem := garbled(sets, declare.kind):
+            raise UnusableError(problem)
+    return arrays
+
+
+def place_item(
+    item: Item,
+    arrays: dict[str, list[np.ndarray]],
+    declare: Declare,
+    layer: StreamedLayer,
+    arena: Arena,
+    published: float,
+) -> bool:
+    """Place an item's arrays.
+
+    Parameters
+    ----------
+    item : Item
+    arrays : dict of str to list of ndarray
+        As :func:`fetch_item` returns them. They belong to the layer from now on.
     declare : Declare
         What was said of the item's stream.
     layer : StreamedLayer
@@ -63,24 +108,19 @@ def place_item(
     Raises
     ------
     UnusableError
-        It does not match its declaration, holds what it must not, or there is no memory.
-    OverwrittenError
-        Its memory holds another one by now.
-    ProtocolError
-        It refers to shared memory that there is not.
+        There is no memory.
     """
-    if problem := mismatch(item, declare):
-        raise UnusableError(problem)
-    try:
-        arrays = _fetch(item, buffers, segments, arena)
-        if layer.has_planes:
+    if layer.has_planes:
+        try:
             return _place_planes(item, arrays["data"], declare, layer, arena, published)
-    except MemoryError as error:
-        raise UnusableError(f"no memory left: {error}") from None
+        except MemoryError as error:
+            raise _no_memory(error) from None
     sets = {name: array for name, (array,) in arrays.items()}
-    if problem := garbled(sets, layer.kind):
-        raise UnusableError(problem)
     return layer.put_set(item.at, sets, key=item.key, append=item.append, published=published)
+
+
+def _no_memory(error: MemoryError) -> UnusableError:
+    return UnusableError(f"no memory left: {error}")
 
 
 def _place_planes(

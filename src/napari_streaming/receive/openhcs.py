@@ -14,7 +14,7 @@ from napari_streaming.errors import MalformedError, StreamingError
 from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.catalog import Catalog, Sizes
 from napari_streaming.receive.checks import contradiction, mismatch
-from napari_streaming.receive.intake import UnusableError, place_item
+from napari_streaming.receive.intake import UnusableError, fetch_item, place_item
 from napari_streaming.receive.source import SourceStats
 from napari_streaming.receive.streamed_layer import StreamedLayer
 from napari_streaming.transport.foreign_memory import foreign_memory
@@ -177,7 +177,8 @@ class OpenHcsSource:
         for piece in self._translator.pieces(image, batch, received):
             item, buffers = piece.checked(self._buffers(piece))
             layer = self._layer(piece)
-            grew = place_item(item, buffers, {}, piece.declare, layer, self._arena, item.time)
+            arrays = fetch_item(item, buffers, {}, piece.declare, self._arena)
+            grew = place_item(item, arrays, piece.declare, layer, self._arena, item.time)
             size = sum(nbytes(array) for array in item.arrays)
             layer.counters.arrived(size, item.time, received, time.time())
             self._catalog.touch(layer, all_layers=grew)

@@ -210,7 +210,7 @@ class Axis:
         if self._words or not self._values:
             return numbers
         numbers, values = (
-            np.clip(n, -_HUGE, _HUGE) for n in (numbers, np.array(self._values, float))
+            np.clip(np.asarray(n, float), -_HUGE, _HUGE) for n in (numbers, self._values)
         )
         steps = np.maximum(np.diff(values), _TINY) if len(values) > 1 else np.ones(1)
         with np.errstate(over="ignore"):

@@ -46,6 +46,8 @@ class Receiver:
         with ``openhcs+`` or ``atoplace+`` before its scheme, for what these programs send.
     settings : ReceiverSettings, optional
         Limits.
+    keep : bool
+        Whether the layers keep what comes; else only ``layers.taps`` get it.
 
     Attributes
     ----------
@@ -66,7 +68,9 @@ class Receiver:
     ...     layer.data[0].mean()
     """
 
-    def __init__(self, *urls: str, settings: ReceiverSettings | None = None) -> None:
+    def __init__(
+        self, *urls: str, settings: ReceiverSettings | None = None, keep: bool = True
+    ) -> None:
         self._settings = settings or ReceiverSettings()
         budget = self._settings.budget
         self._arena = Arena(min(self._settings.warm, budget), budget + ON_SHOW)
@@ -79,7 +83,7 @@ class Receiver:
             run=new_token(),
             window=self._settings.window,
         )
-        self.layers = Catalog(self._arena, budget)
+        self.layers = Catalog(self._arena, budget, keep=keep)
         self._sources: dict[str, Source | OpenHcsSource | AtoplaceSource] = {}
         self._following = threading.Lock()
         try:

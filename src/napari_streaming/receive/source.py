@@ -12,7 +12,12 @@ from napari_streaming.errors import MalformedError, StateError, TransportError
 from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.catalog import Catalog
 from napari_streaming.receive.checks import contradiction
-from napari_streaming.receive.intake import OverwrittenError, UnusableError, place_item
+from napari_streaming.receive.intake import (
+    OverwrittenError,
+    UnusableError,
+    fetch_item,
+    place_item,
+)
 from napari_streaming.receive.streamed_layer import StreamedLayer
 from napari_streaming.settings import ReceiverSettings
 from napari_streaming.transport.channel import Channel, Link
@@ -207,6 +212,7 @@ class Source:
         self._catalog.run_ended(_whole(link))
         if not any(other.peer.run == link.peer.run for other in self._publishers):
             self._catalog.program_left(link.peer.run)
+        self._catalog.taps.left(link.peer, reason)
         if not publisher.ended:
             self._catalog.say("warning", f"{link.peer.program} is gone: {reason}")
         self._show_state()
@@ -251,26 +257,32 @@ class Source:
                 raise MalformedError(f"stream {message.name!r}: {problem}")
             layer = self._catalog.declare(message, _whole(link))
             publisher.streams[message.stream] = message, layer
+            self._catalog.taps.heard(link.peer, message)
         elif isinstance(message, Segment):
             link.send(self._attach(publisher, message))
         elif isinstance(message, Metric):
             if not self._said[link.peer.run].repeats(message, link):
                 self._catalog.add_metric(message, _whole(link))
+                self._catalog.taps.heard(link.peer, message)
         elif isinstance(message, Status):
             if not self._said[link.peer.run].repeats(message, link):
                 self._catalog.add_status(message, _offset(link))
+                self._catalog.taps.heard(link.peer, message)
         elif isinstance(message, Outline):
             self._catalog.set_outline(message)
+            self._catalog.taps.heard(link.peer, message)
         elif isinstance(message, Elsewhere):
             self._refer(message.url)
         elif isinstance(message, Running | Progress | Parameter):
             self._catalog.program_told(link.peer.run, message)
+            self._catalog.taps.heard(link.peer, message)
         elif isinstance(message, Gap):
             self._take_gap(link, publisher, message)
         elif isinstance(message, Problem):
             self._catalog.say("warning", f"{link.peer.program}: {message.text}")
         elif isinstance(message, End):
             publisher.ended = True
+            self._catalog.taps.heard(link.peer, message)
             self._catalog.say("complete", f"{link.peer.program} has ended")
 
     def _subscribe(self, link: Link) -> None:
@@ -309,9 +321,9 @@ class Source:
         return self._streams.setdefault((link.peer.run, stream), _Stream())
 
     def _take_gap(self, link: Link, publisher: _Publisher, gap: Gap) -> None:
-        _, layer = publisher.streams.get(gap.stream, (None, None))
-        if layer is None:
+        if gap.stream not in publisher.streams:
             raise StateError(f"a gap in stream {gap.stream}, which was never declared")
+        declare, layer = publisher.streams[gap.stream]
         # A publisher that reconnects is not sure what has arrived: it may tell a gap again, or
         # give up what is here. Items come in order, so what is here ends with the last one.
         stream = self._stream(link, gap.stream)
@@ -320,6 +332,7 @@ class Source:
         stream.gaps.append(gap.first)
         here = min(gap.count, max(0, stream.numbers.last + 1 - gap.first))
         layer.counters.dropped(gap.count - here, gap.reason)
+        self._catalog.taps.heard(link.peer, gap, declare)
         self._catalog.notify()
 
     def _take_item(
@@ -335,18 +348,22 @@ class Source:
         declare, layer = publisher.streams[item.stream]
         numbers = self._stream(link, item.stream).numbers
         sent = item.time - _offset(link)
-        intake = item, buffers, publisher.segments, declare, layer, self._arena, sent
+        intake = item, buffers, publisher.segments, declare, self._arena
         if item.preview:
             if not item.append and item.sequence > numbers.last:
                 # What is wrong with it is said in its turn.
                 with contextlib.suppress(UnusableError, OverwrittenError):
-                    self._catalog.touch(layer, all_layers=place_item(*intake))
+                    arrays = fetch_item(*intake)
+                    grew = place_item(item, arrays, declare, layer, self._arena, sent)
+                    self._catalog.touch(layer, all_layers=grew)
             return
         if item.sequence <= numbers.last:
             numbers.accept(item.sequence)
             return
         try:
-            grew = place_item(*intake)
+            arrays = fetch_item(*intake)
+            self._catalog.taps.heard(link.peer, item, declare, arrays)
+            grew = place_item(item, arrays, declare, layer, self._arena, sent)
         except UnusableError as error:
             self._refuse(link, layer, item, str(error)[:1000])
         except OverwrittenError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QTimer
@@ -31,6 +32,7 @@ from napari_streaming.widgets.memory import MemoryForm
 from napari_streaming.widgets.outline import OutlineTable
 from napari_streaming.widgets.placement import PlacementForm
 from napari_streaming.widgets.policy import PolicyForm
+from napari_streaming.widgets.recording import RecordButton
 from napari_streaming.widgets.stats import LogView, MetricTable, StreamTable
 
 if TYPE_CHECKING:
@@ -90,6 +92,7 @@ class ReceiverDock(QWidget):
         self._state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._policy = PolicyForm(self.session.policy, self)
+        self._record = RecordButton(self)
         self._placement = PlacementForm(self)
         self._memory = MemoryForm(self.session.receiver.layers.memory[1], self)
         self._limits = LimitsForm(self)
@@ -136,6 +139,7 @@ class ReceiverDock(QWidget):
         grid.addWidget(self._words, 3, 1)
         grid.addWidget(self._copy, 3, 2)
         layout.addLayout(grid)
+        layout.addWidget(self._record)
         layout.addWidget(self._controls)
         tables = QSplitter(Qt.Orientation.Vertical, self)
         for widget in (self._outline, self._streams, self._metrics, self._log):
@@ -160,6 +164,8 @@ class ReceiverDock(QWidget):
         self._copy.clicked.connect(self._copy_address)
         self._live.toggled.connect(self.session.set_follow)
         self._policy.changed.connect(self.session.set_policy)
+        self._record.begun.connect(self._begin_recording)
+        self._record.ended.connect(self.session.end_recording)
         layers = self.session.receiver.layers
         self._memory.budget_chosen.connect(layers.set_budget)
         self._limits.chosen.connect(self._limit)
@@ -197,6 +203,14 @@ class ReceiverDock(QWidget):
         self._error = ""
         self._refresh()
 
+    def _begin_recording(self, path: str) -> None:
+        self._error = ""
+        try:
+            self.session.begin_recording(Path(path))
+        except StreamingError as error:
+            self._error = str(error)
+        self._refresh()
+
     def _show_live(self, follow: bool) -> None:
         self._live.setChecked(follow)
 
@@ -216,6 +230,7 @@ class ReceiverDock(QWidget):
         self._stop.setEnabled(bool(receiver.sources))
         self._copy.setEnabled(bool(receiver.urls))
         layers = receiver.layers
+        self._record.show_tape(self.session.tape)
         self._memory.show_held(layers.memory[0])
         self._placement.show_modes({name: layers.mode(name) for name in layers.dimensions})
         self._placement.show_sizes(layers.sizes)

@@ -1,0 +1,1 @@
+"""Streams kept on disk, opened again and replayed."""
