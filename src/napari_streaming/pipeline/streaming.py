@@ -10,6 +10,7 @@ from napari_streaming.errors import StorageError, TransportError
 from napari_streaming.pipeline.storage import Storage
 from napari_streaming.pipeline.values import About, Coordinates, Value
 from napari_streaming.publish.publisher import Publisher
+from napari_streaming.settings import MIB, PublisherSettings
 from napari_streaming.transport.runtime import find_listing
 from napari_streaming.uri import parse_url
 from napari_streaming.wire.messages import Outline, StatusLevel
@@ -20,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 _TOTAL_S = 4.0
 _PATIENCE_S = 0.5  # with a viewer that takes nothing
+_COMING_S = 1.0
+# Viewers connect a moment after the workers began, or as late as napari takes to start.
+_LISTENING = PublisherSettings(history=256 * MIB)
 
 
 class Streams:
@@ -34,18 +38,35 @@ class Streams:
         What viewers call the run.
     awaited : collection of str
         URLs whose viewers were started for this run: they may be late.
+    listen_at : str
+        The address of this machine where viewers connect to that cannot be connected to.
+    listening : collection of str
+        Those of `urls` for which that is so.
     """
 
     def __init__(
-        self, urls: Iterable[str], *, run: str, name: str, awaited: Collection[str] = ()
+        self,
+        urls: Iterable[str],
+        *,
+        run: str,
+        name: str,
+        awaited: Collection[str] = (),
+        listen_at: str = "",
+        listening: Collection[str] = (),
     ) -> None:
         self._awaited = awaited
         self._publishers: dict[str, Publisher] = {}
         self._stores: dict[str, Storage] = {}
         self._told: set[str] = set()
+        self._listening = frozenset(listening)
         for url in urls:
             try:
-                publisher = Publisher(url, part_of=run, name=name)
+                if url in self._listening:
+                    host = f"[{listen_at}]" if ":" in listen_at else listen_at
+                    here = f"tcp://{host}:0?listen"
+                    publisher = Publisher(here, part_of=run, name=name, settings=_LISTENING)
+                else:
+                    publisher = Publisher(url, part_of=run, name=name)
             except TransportError as error:
                 logger.warning("nothing is streamed to %s: %s", url.partition("#")[0], error)
                 continue
@@ -82,6 +103,16 @@ class Streams:
         for publisher in self._publishers.values():
             publisher.outline(outline)
 
+    @property
+    def listens(self) -> dict[str, str]:
+        """Where viewers connect to, by the URL that they have for the run."""
+        return {url: self._publishers[url].urls[0] for url in self._listening & {*self._publishers}}
+
+    def refer(self, url: str, there: str) -> None:
+        """Have the viewers at a URL connect to publishers of another process."""
+        if (publisher := self._publishers.get(url)) is not None:
+            publisher.refer(there)
+
     def close(self) -> None:
         """Let viewers take what waits for them, as long as they do take it, and let go."""
         deadline = time.monotonic() + _TOTAL_S
@@ -95,6 +126,8 @@ class Streams:
         """Return whether all is taken; a viewer that stands still is not waited for."""
         before = -1
         patience = _PATIENCE_S
+        if url in self._listening:
+            _wait_for_viewer(publisher, min(deadline, time.monotonic() + _COMING_S))
         if url in self._awaited and find_listing(parse_url(url)) is not None:
             patience = _TOTAL_S  # it has just come, and is about to be found
         while (left := deadline - time.monotonic()) > 0:
@@ -111,3 +144,9 @@ class Streams:
 
     def __exit__(self, *failure: object) -> None:
         self.close()
+
+
+def _wait_for_viewer(publisher: Publisher, deadline: float) -> None:
+    """Wait until a viewer came that may just have been told where to."""
+    while time.monotonic() < deadline and not publisher.stats().sinks[0].viewers:
+        time.sleep(0.01)
