@@ -23,7 +23,13 @@ def _local() -> dict[str, Any]:
     return measure()
 
 
-_BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {"local": _local}
+def _pipeline() -> dict[str, Any]:
+    from napari_streaming.bench.pipeline import measure
+
+    return measure()
+
+
+_BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {"local": _local, "pipeline": _pipeline}
 
 
 def run(name: str, json_path: str) -> None:
@@ -33,6 +39,7 @@ def run(name: str, json_path: str) -> None:
     ----------
     name : str
         ``"local"``: what publishing costs and what each way to a viewer carries.
+        ``"pipeline"``: what viewers cost a pipeline; it needs a screen.
     json_path : str
         A file, or ``-`` for stdout; the table goes to stderr then.
 

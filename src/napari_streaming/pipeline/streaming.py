@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterable, Sequence
+from math import inf
 
 from napari_streaming.errors import StorageError, TransportError
 from napari_streaming.pipeline.storage import Storage
@@ -24,6 +25,35 @@ _PATIENCE_S = 0.5  # with a viewer that takes nothing
 _COMING_S = 1.0
 # Viewers connect a moment after the workers began, or as late as napari takes to start.
 _LISTENING = PublisherSettings(history=256 * MIB)
+
+
+class _Pulse:
+    """For how long the viewers of a publisher have owed it an answer.
+
+    Parameters
+    ----------
+    publisher : Publisher
+
+    Attributes
+    ----------
+    owed_since : float
+        When something was to be acknowledged for the first time since anything was.
+    """
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher, self._taken = publisher, 0
+        self.owed_since = inf
+
+    def feel(self) -> bool:
+        """Look how it is now; return whether nothing is owed."""
+        taken = sum(sink.tally.acknowledged for sink in self._publisher.stats().sinks)
+        if self._publisher.flush(0):
+            self.owed_since = inf
+            return True
+        now = time.monotonic()
+        self.owed_since = now if taken != self._taken else min(self.owed_since, now)
+        self._taken = taken
+        return False
 
 
 class Streams:
@@ -56,6 +86,7 @@ class Streams:
     ) -> None:
         self._awaited = awaited
         self._publishers: dict[str, Publisher] = {}
+        self._pulses: dict[str, _Pulse] = {}
         self._stores: dict[str, Storage] = {}
         self._told: set[str] = set()
         self._listening = frozenset(listening)
@@ -71,6 +102,7 @@ class Streams:
                 logger.warning("nothing is streamed to %s: %s", url.partition("#")[0], error)
                 continue
             self._publishers[url] = publisher
+            self._pulses[url] = _Pulse(publisher)
             self._stores[url] = Storage(url=url, publisher=self._publishers.__getitem__)
 
     def show(
@@ -85,6 +117,7 @@ class Streams:
         store = self._stores.get(url)
         if store is None:
             return
+        self._pulses[url].feel()
         try:
             store.save_batch(values, paths, "napari_stream", at=at, about=about)
         except StorageError as error:
@@ -100,7 +133,8 @@ class Streams:
 
     def outline(self, outline: Outline) -> None:
         """Tell all viewers how far the run is."""
-        for publisher in self._publishers.values():
+        for url, publisher in self._publishers.items():
+            self._pulses[url].feel()
             publisher.outline(outline)
 
     @property
@@ -124,20 +158,18 @@ class Streams:
 
     def _drain(self, url: str, publisher: Publisher, deadline: float) -> bool:
         """Return whether all is taken; a viewer that stands still is not waited for."""
-        before = -1
-        patience = _PATIENCE_S
         if url in self._listening:
             _wait_for_viewer(publisher, min(deadline, time.monotonic() + _COMING_S))
-        if url in self._awaited and find_listing(parse_url(url)) is not None:
-            patience = _TOTAL_S  # it has just come, and is about to be found
-        while (left := deadline - time.monotonic()) > 0:
-            taken = sum(sink.tally.acknowledged for sink in publisher.stats().sinks)
-            if taken == before:
+        # It has just come, and is about to be found.
+        is_coming = url in self._awaited and find_listing(parse_url(url)) is not None
+        pulse = self._pulses[url]
+        while not pulse.feel():
+            now = time.monotonic()
+            end = deadline if is_coming else min(deadline, pulse.owed_since + _PATIENCE_S)
+            if now >= end:
                 return False
-            before = taken
-            if publisher.flush(min(left, patience)):
-                return True
-        return False
+            publisher.flush(end - now)
+        return True
 
     def __enter__(self) -> Streams:
         return self
