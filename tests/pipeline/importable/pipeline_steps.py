@@ -43,6 +43,18 @@ def kill_on_three(plane):
     return plane
 
 
+class DieLast:
+    """At a 2, waits for a mark and then ends its process, each time."""
+
+    def __init__(self, mark: Path, how: str) -> None:
+        self.mark, self.how = mark, how
+
+    def __call__(self, plane):
+        if plane[0, 0] == 2:
+            WaitFor(self.mark)(plane)
+        return {"exit": exit_on_two, "kill": kill_on_two}[self.how](plane)
+
+
 class KillOnce:
     """Kills its process the first time that it sees a 2."""
 
