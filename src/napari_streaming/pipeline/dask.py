@@ -12,7 +12,7 @@ import logging
 import pickle
 import threading
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
@@ -121,7 +121,7 @@ class DaskCluster:
             The cluster is gone.
         """
         waiting = deque(tasks)
-        lost: dict[Coordinate, int] = {}
+        lost: Counter[Coordinate] = Counter()
         finished = as_completed(loop=self._client.loop)
         while waiting or self._pending:
             while waiting and len(self._pending) < self._room():
@@ -137,20 +137,21 @@ class DaskCluster:
             future = next(finished)
             task = self._pending.pop(future)
             try:
-                yield future.result()
+                report = future.result()
             except CancelledError as error:  # what it needed died with a worker
-                lost[task.well] = lost.get(task.well, 0) + 1
+                lost[task.well] += 1
                 if lost[task.well] < _TRIES:
                     waiting.appendleft(task)
-                else:
-                    yield self._lost(task, str(error))
+                    continue
+                report = self._lost(task, str(error))
             except KilledWorker as error:
-                yield self._lost(
+                report = self._lost(
                     task,
                     f"its worker died here or soon after, {error.allowed_failures + 1} times. If "
                     "memory ran out, use fewer threads for each worker or smaller pieces; if the "
                     "step ends its process, have it raise an error instead",
                 )
+            yield report
 
     def _room(self) -> int:
         """Return how many wells may be with the workers at a time."""
