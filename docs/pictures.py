@@ -17,17 +17,18 @@ PIPELINE = """
 import sys
 from skimage import data
 import napari_streaming as ns
-from napari_streaming.demo.analysis import analyse, cut_wells
+from napari_streaming.demo.analysis import cut_wells, find_nuclei, split_nuclei, unmix
 
 with ns.Publisher(sys.argv[1], name="pipeline.py") as pub:
     for step, (well, tissue) in enumerate(cut_wells(data.immunohistochemistry()).items()):
-        found = analyse(tissue)
-        for stain, plane in (("hematoxylin", found.hematoxylin), ("DAB", found.dab)):
+        stains = unmix(tissue)
+        labels = split_nuclei(find_nuclei(*stains))
+        for stain, plane in zip(("hematoxylin", "DAB"), stains):
             pub.image("stains", plane, at={"stain": stain, "well": well}, scale=(0.5, 0.5),
                       units="um", colormap="viridis", contrast_limits=(0, 1), qos="reliable")
-        pub.labels("nuclei", found.labels, at={"well": well}, scale=(0.5, 0.5), units="um")
-        pub.metric("nuclei count", len(found), step=step)
-        pub.status("info", f"{well}: {len(found)} nuclei")
+        pub.labels("nuclei", labels, at={"well": well}, scale=(0.5, 0.5), units="um")
+        pub.metric("nuclei count", labels.max(), step=step)
+        pub.status("info", f"{well}: {labels.max()} nuclei")
     pub.flush(30)
 """
 

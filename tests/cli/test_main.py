@@ -15,7 +15,6 @@ from napari_streaming import bench, demo
 from napari_streaming.cli import publish
 from napari_streaming.cli.main import app
 from napari_streaming.demo import __main__ as demo_program
-from napari_streaming.errors import TransportError
 from napari_streaming.receive.catalog import StreamedLayer
 from napari_streaming.receive.receiver import Receiver
 from napari_streaming.uri import SCHEMES
@@ -195,16 +194,19 @@ def test_the_demo_publishes_every_well(viewer):
     counts = [len(np.unique(labels)) - 1 for labels in np.asarray(layers["nuclei"].data)]
     assert list(layers.metrics["nuclei count"].values) == counts
     lines = {(line.level, line.text) for line in layers.log}
-    assert ("info", f"A01: {counts[0]} nuclei") in lines
-    assert ("complete", "all wells are analysed") in lines
+    assert ("complete", "nuclei demo: 6 wells are done") in lines
     assert set(layers) == {"tissue", "hematoxylin", "DAB", "nuclei", "centroids"}
     assert {layer.stats().received for layer in layers.values()} == {6}
     assert layers["nuclei"].data.shape[:3] == (6, 256, 170)
+    outline = layers.outlines["nuclei demo"]
+    assert [step.name for step in outline.steps if not step.streamed] == ["unmix", "mask"]
+    assert "stays in memory" in outline.steps[1].why and "switched off" in outline.steps[4].why
+    assert {(step.done, step.total) for step in outline.steps} == {(6, 6)}
 
 
-def test_the_demo_says_when_nobody_watches():
-    with pytest.raises(TransportError, match="no viewer took the data"):
-        demo_program.run("memory://nobody", timeout=0.2)
+def test_the_demo_does_without_a_viewer(capsys):
+    demo_program.run("memory://nobody")
+    assert "2. unmix\n     written:  nowhere\n     streamed: no" in capsys.readouterr().out
 
 
 def test_the_demo_pipeline_needs_neither_napari_nor_qt():

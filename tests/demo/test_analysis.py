@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from scipy.spatial import KDTree
 from skimage import color, data, draw
 
-from napari_streaming.demo.analysis import analyse, cut_wells, unmix
+from napari_streaming.demo.analysis import (
+    cut_wells,
+    find_nuclei,
+    measure_nuclei,
+    split_nuclei,
+    unmix,
+)
 
 WELLS = ["A01", "A02", "A03", "B01", "B02", "B03"]
 
@@ -13,6 +21,26 @@ WELLS = ["A01", "A02", "A03", "B01", "B02", "B03"]
 @pytest.fixture(scope="module")
 def wells():
     return cut_wells(data.immunohistochemistry())
+
+
+@dataclass
+class Found:
+    hematoxylin: np.ndarray
+    dab: np.ndarray
+    labels: np.ndarray
+    centroids: np.ndarray
+    features: dict[str, np.ndarray]
+
+    def __len__(self):
+        return len(self.centroids)
+
+
+def analyse(tissue):
+    """Call all functions as the pipeline does."""
+    stains = unmix(tissue)
+    labels = split_nuclei(find_nuclei(*stains))
+    points = measure_nuclei(labels, *stains)
+    return Found(*stains, labels, points.coordinates, points.features)
 
 
 def stain(hematoxylin, dab):

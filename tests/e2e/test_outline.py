@@ -27,7 +27,7 @@ def test_the_dock_shows_which_steps_are_streamed_and_why(dock, until):
     def shown(row):
         return [table.item(row, column).text() for column in range(table.columnCount())]
 
-    assert shown(0) == ["denoise", "\N{EN DASH}", "no", "0"]
+    assert shown(0) == ["denoise", "\N{EN DASH}", "no: it stays in memory", "0"]
     assert shown(1) == ["<b>segment</b>", "results", "yes", "3 of 96"]
     assert "it stays in memory" in table.item(0, 2).toolTip()
     assert "&lt;b&gt;" in table.item(1, 0).toolTip(), "words of a program are no markup"

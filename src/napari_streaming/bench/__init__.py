@@ -29,6 +29,12 @@ def _web() -> dict[str, Any]:
     return measure()
 
 
+def _pipeline() -> dict[str, Any]:
+    from napari_streaming.bench.pipeline import measure
+
+    return measure()
+
+
 def _record() -> dict[str, Any]:
     from napari_streaming.bench.record import measure
 
@@ -39,6 +45,7 @@ _BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "local": _local,
     "web": _web,
     "record": _record,
+    "pipeline": _pipeline,
 }
 
 
@@ -50,7 +57,8 @@ def run(name: str, json_path: str) -> None:
     name : str
         ``"local"``: what publishing costs and what each way to a viewer carries. ``"web"``:
         many viewers over WebSocket. ``"record"``: how fast a recording is, and the disk, and
-        what a recording costs the program.
+        what a recording costs the program. ``"pipeline"``: what viewers cost a pipeline; it
+        needs a screen.
     json_path : str
         A file, or ``-`` for stdout; the table goes to stderr then.
 

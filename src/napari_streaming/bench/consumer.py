@@ -59,6 +59,10 @@ class Consumer:
         """Stop it as a debugger does: it keeps its connection and its memory."""
         psutil.Process(self._process.pid).suspend()
 
+    def kill(self) -> None:
+        """End it at once, as when a window crashes."""
+        self._process.kill()
+
     def finish(self) -> tuple[int, int]:
         """End it; return how many items it received and how many it was told it lost."""
         said, _ = self._process.communicate(timeout=10)

@@ -16,8 +16,8 @@ def bench(name: str, json: str) -> None:
     Parameters
     ----------
     name : str
-        ``local`` and ``web`` need no window, ``display`` opens napari (on a virtual screen
-        where there is none).
+        ``local``, ``web`` and ``record`` need no window, ``pipeline`` and ``display`` open napari
+        (on a virtual screen where there is none).
     json : str
         A file, or ``-``.
 
@@ -26,10 +26,13 @@ def bench(name: str, json: str) -> None:
     StreamingError
         There is no such benchmark, or it cannot run here.
     """
-    if name != "display":
+    if name not in ("pipeline", "display"):
         benchmarks.run(name, json)
         return
     with nullcontext() if has_screen() else virtual_screen():
+        if name == "pipeline":
+            benchmarks.run(name, json)
+            return
         from napari_streaming.napari_plugin.bench_display import measure
 
         benchmarks.report(measure(), json)

@@ -253,7 +253,10 @@ def _demo(
 
 @app.command("bench")
 def _bench(
-    name: Annotated[str, typer.Argument(help="What to measure: local, record or display.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="What to measure: local, display, pipeline, web, record or remote."),
+    ],
     json: Annotated[
         str, typer.Option(help="File for the numbers; - for the standard output.", metavar="FILE")
     ] = "-",

@@ -38,7 +38,7 @@ class _Demo:
         self._viewer, self._dock = open_window(
             "tcp://127.0.0.1:0?listen", title="napari-streaming demo"
         )
-        self._viewer.window.resize(1560, 740)
+        self._viewer.window.resize(1560, 860)
         self._viewer.layers.events.inserted.connect(self._arrange)
         url = self._dock.session.receiver.urls[0]
         self._pipeline = subprocess.Popen([sys.executable, "-m", "napari_streaming.demo", url])
@@ -79,6 +79,7 @@ class _Demo:
             self.error = f"the demo's pipeline ended, but nothing came for {', '.join(waiting)}"
         if self._picture is not None:
             self._viewer.dims.set_current_step(0, 4)
+            self._viewer.reset_view()  # its own size is final only now
             QTimer.singleShot(_SETTLE_MS, self._finish)
 
     def _finish(self) -> None:

@@ -244,6 +244,7 @@ def _check_stream(stream: Stream) -> None:
         parse_url(stream.url)
     _check_choice("layer", stream.layer, get_args(ValueKind))
     _check_choice("qos", stream.qos, ("latest", "reliable"))
+    _check_choice("workers", stream.workers, ("connect", "listen"))
     limits = stream.contrast_limits
     if limits is not None and not (len(limits) == 2 and limits[0] < limits[1]):
         raise PipelineError(f"contrast_limits={limits!r}: use two numbers, the lower one first")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_streaming.pipeline.values import ValueKind
 from napari_streaming.pipeline.wells import WellFilter
@@ -57,6 +57,10 @@ class Stream:
         As for :meth:`napari_streaming.Publisher.image`.
     persistent : bool, optional
         Whether the viewer stays when the run is over; by default it does.
+    workers : {"connect", "listen"}, optional
+        Of a Dask cluster: whether each worker connects to the viewer, or listens, and this
+        process leads the viewer there, because the viewer cannot be reached from the workers.
+        By default they connect, unless the `url` is one to listen at.
     """
 
     url: str | None = None
@@ -71,6 +75,7 @@ class Stream:
     units: str | Sequence[str] | None = None
     qos: QualityOfService | None = None
     persistent: bool | None = None
+    workers: Literal["connect", "listen"] | None = None
 
     def inherit(self, parent: Stream) -> Stream:
         """Return this with `parent`'s fields where this says nothing."""

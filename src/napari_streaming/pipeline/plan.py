@@ -71,11 +71,14 @@ class NeededViewer:
     steps : tuple of str
     persistent : bool
         Whether it stays when the run is over.
+    comes : bool
+        Whether it connects to the workers of a cluster, instead of them to it.
     """
 
     url: str
     steps: tuple[str, ...]
     persistent: bool
+    comes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,7 @@ class Plan:
                 url,
                 tuple(step.name for step in steps),
                 any(step.stream.persistent is not False for step in steps),
+                parse_url(url).listen or any(step.stream.workers == "listen" for step in steps),
             )
             for url, steps in needed.items()
         )
@@ -203,9 +207,11 @@ class Plan:
 
         Parameters
         ----------
-        executor : {"threads", "processes", "serial"}
+        executor : {"threads", "processes", "serial"} or distributed.Client
+            A client: its cluster's workers. They write to the same folders as this process
+            would, so these must be on a disk that all of them have.
         workers : int
-            How many wells at a time.
+            How many wells at a time. A Dask cluster has its own number.
         dry_run : bool
             Do nothing at all but what :meth:`explain` does: nothing is read, written, started
             or streamed.

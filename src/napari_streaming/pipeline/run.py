@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -113,6 +114,7 @@ def run_plan(
         root=plan.root.absolute(),
         steps=plan.steps,
         urls=tuple(viewer.url for viewer in plan.viewers),
+        listening=tuple(viewer.url for viewer in plan.viewers if viewer.comes),
     )
     make_executor = _executor(executor, job, workers)
     if dry_run:
@@ -163,7 +165,16 @@ def _executor(executor: Any, job: Job, workers: int) -> _MakeExecutor:
 
         check_job(job)
         return lambda job, streams: Processes(job, streams, workers)
-    raise PipelineError(f'executor={executor!r}: use "threads", "processes" or "serial"')
+    distributed = sys.modules.get("distributed")  # who has a client has imported it
+    if distributed is not None and isinstance(executor, distributed.Client):
+        from napari_streaming.pipeline.dask import DaskCluster, check_cluster
+
+        check_cluster(job, executor)
+        return lambda job, streams: DaskCluster(job, streams, executor)
+    raise PipelineError(
+        f'executor={executor!r}: use "threads", "processes", "serial", or a Dask cluster\'s '
+        'distributed.Client (pip install "napari-streaming[dask]")'
+    )
 
 
 def _check_folders(job: Job) -> None:

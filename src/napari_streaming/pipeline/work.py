@@ -37,6 +37,8 @@ class Job:
         Of the viewers.
     awaited : tuple of str
         Those of `urls` whose viewers were started for this run.
+    listening : tuple of str
+        Those of `urls` whose viewers connect to the workers of a cluster.
     """
 
     run: str
@@ -46,10 +48,18 @@ class Job:
     steps: tuple[CompiledStep, ...]
     urls: tuple[str, ...] = ()
     awaited: tuple[str, ...] = ()
+    listening: tuple[str, ...] = ()
 
-    def open_streams(self) -> Streams:
-        """Return the publishers that a process of this run has."""
-        return Streams(self.urls, run=self.run, name=self.title, awaited=self.awaited)
+    def open_streams(self, host: str = "") -> Streams:
+        """Return the publishers that a process of this run has; `host` is where it may listen."""
+        return Streams(
+            self.urls,
+            run=self.run,
+            name=self.title,
+            awaited=self.awaited,
+            listen_at=host,
+            listening=self.listening if host else (),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QHeaderView, QWidget
 
 from napari_streaming.widgets.table import Cell, Table, plain
 from napari_streaming.wire.messages import Outline, OutlineStep
@@ -22,12 +21,15 @@ class OutlineTable(Table):
             (
                 "The pipeline's step",
                 "Where its output is written",
-                "Whether viewers are sent its output: only what is written is",
+                "Whether viewers are sent its output, and why not: only what is written is",
                 "Pieces of work, of all that there are",
             ),
             parent,
         )
-        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
+        for column in (1, 2):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
         self.hide()
 
     def show_outlines(self, outlines: Iterable[Outline]) -> None:
@@ -44,6 +46,6 @@ def _cells(outline: Outline, step: OutlineStep) -> tuple[Cell, ...]:
     return (
         (step.name, why),
         (step.written or "\N{EN DASH}", plain(step.written or "nowhere")),
-        ("yes" if step.streamed else "no", why),
+        ("yes" if step.streamed else f"no: {step.why}", why),
         (done + failed, plain(done + failed)),
     )

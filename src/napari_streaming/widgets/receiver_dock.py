@@ -144,7 +144,7 @@ class ReceiverDock(QWidget):
         tables = QSplitter(Qt.Orientation.Vertical, self)
         for widget in (self._outline, self._streams, self._metrics, self._log):
             tables.addWidget(widget)
-        for index, share in enumerate((2, 3, 1, 2)):
+        for index, share in enumerate((3, 3, 1, 1)):
             tables.setStretchFactor(index, share)
         tabs = QTabWidget(self)
         tabs.addTab(tables, "Streams")

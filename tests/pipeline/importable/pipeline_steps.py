@@ -37,6 +37,24 @@ def kill_on_two(plane):
     return plane
 
 
+def kill_on_three(plane):
+    if plane[0, 0] == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return plane
+
+
+class DieLast:
+    """At a 2, waits for a mark and then ends its process, each time."""
+
+    def __init__(self, mark: Path, how: str) -> None:
+        self.mark, self.how = mark, how
+
+    def __call__(self, plane):
+        if plane[0, 0] == 2:
+            WaitFor(self.mark)(plane)
+        return {"exit": exit_on_two, "kill": kill_on_two}[self.how](plane)
+
+
 class KillOnce:
     """Kills its process the first time that it sees a 2."""
 
@@ -77,6 +95,21 @@ class WaitFor:
         while plane[0, 0] == 2 and not self.mark.exists():
             assert time.monotonic() < deadline, "nobody made the mark"
             time.sleep(0.01)
+        return plane
+
+
+class TellPid:
+    """At a 2, tells which process waits for a mark, and waits for it."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __call__(self, plane):
+        if plane[0, 0] == 2 and not self.mark.exists():
+            pid = self.mark.with_suffix(".new")
+            pid.write_text(str(os.getpid()))
+            pid.rename(self.mark.with_suffix(".pid"))
+            WaitFor(self.mark)(plane)
         return plane
 
 
