@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from napari_streaming.demo.analysis import analyse, cut_wells
+from napari_streaming.demo.analysis import (
+    cut_wells,
+    find_nuclei,
+    measure_nuclei,
+    split_nuclei,
+    unmix,
+)
 
 __all__ = ["stained_wells"]
 
@@ -16,11 +22,13 @@ def stained_wells() -> list[tuple[Any, dict[str, Any], str]]:
     from skimage import data
 
     wells = cut_wells(data.immunohistochemistry())
-    found = [analyse(tissue) for tissue in wells.values()]
+    stains = [unmix(tissue) for tissue in wells.values()]
+    labels = [split_nuclei(find_nuclei(*both)) for both in stains]
+    found = [measure_nuclei(one, *both) for one, both in zip(labels, stains, strict=True)]
     axes = ("well", "y", "x")
     about: dict[str, Any] = {"axis_labels": axes, "metadata": {"coordinates": {"well": [*wells]}}}
     rows = [
-        np.column_stack([np.full(len(one), index), one.centroids])
+        np.column_stack([np.full(len(one.coordinates), index), one.coordinates])
         for index, one in enumerate(found)
     ]
     features = {
@@ -29,7 +37,7 @@ def stained_wells() -> list[tuple[Any, dict[str, Any], str]]:
     return [
         (np.stack([*wells.values()]), about | {"name": "tissue", "rgb": True}, "image"),
         (
-            np.stack([one.hematoxylin for one in found]),
+            np.stack([hematoxylin for hematoxylin, _ in stains]),
             about
             | {
                 "name": "hematoxylin",
@@ -41,7 +49,7 @@ def stained_wells() -> list[tuple[Any, dict[str, Any], str]]:
             "image",
         ),
         (
-            np.stack([one.dab for one in found]),
+            np.stack([dab for _, dab in stains]),
             about
             | {
                 "name": "DAB",
@@ -52,7 +60,7 @@ def stained_wells() -> list[tuple[Any, dict[str, Any], str]]:
             },
             "image",
         ),
-        (np.stack([one.labels for one in found]), about | {"name": "nuclei"}, "labels"),
+        (np.stack(labels), about | {"name": "nuclei"}, "labels"),
         (
             np.concatenate(rows),
             about
