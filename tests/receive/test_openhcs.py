@@ -99,7 +99,7 @@ def test_a_dialect_is_listened_to_and_never_spoken():
     with pytest.raises(URLError, match=r"add \?listen"):
         Receiver("openhcs+tcp://127.0.0.1:5555")
     for spawn in (False, True):
-        with pytest.raises(URLError, match="viewers that listen to OpenHCS"):
+        with pytest.raises(URLError, match="the dialect of openhcs is for viewers"):
             Publisher("openhcs+tcp://127.0.0.1:5555", spawn=spawn)
 
 
