@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,12 @@ from napari_streaming.publish.staging import (
     clean_text,
     stage,
 )
+from napari_streaming.publish.streams import Streams
 from napari_streaming.settings import PublisherSettings
 from napari_streaming.transport.base import HttpHandler
 from napari_streaming.transport.pool import Pool, Slot
 from napari_streaming.uri import StreamURL
 from napari_streaming.wire.messages import (
-    Declare,
     Elsewhere,
     End,
     Message,
@@ -78,24 +78,6 @@ class PublisherStats:
     sinks: tuple[SinkStats, ...]
 
 
-@dataclass(slots=True)
-class _Stream:
-    """A layer's stream: its declaration, and where its numbering stands."""
-
-    spec: LayerSpec
-    declare: Declare
-    published: int = 0
-
-
-@dataclass(slots=True)
-class _Streams:
-    """The streams of a publisher, shared with the threads of its sinks."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    by_name: dict[tuple[str, str], list[_Stream]] = field(default_factory=dict)
-    all: list[_Stream] = field(default_factory=list)
-
-
 class Engine:
     """Stages what is published and hands it to every sink. Thread-safe.
 
@@ -115,8 +97,7 @@ class Engine:
         self._process = os.getpid()
         self._closed = False
         self._publishing = threading.Lock()
-        self._streams = _Streams()
-        self._lasting: dict[str, Outline | Elsewhere] = {}
+        self._streams = Streams()
         self.steering = steering(self.tell, settings.lease)
         self._lent: dict[int, Lent] = {}
         self._pool = Pool(settings.memory)
@@ -210,7 +191,9 @@ class Engine:
         self.check_process()  # before the lock, which a thread left behind may have held
         with self._publishing:
             self._check_not_closed()
-            stream = self._stream(name, spec)
+            stream, is_new = self._streams.find(name, spec)
+            if is_new:
+                self.tell(stream.declare)
             if spec is not stream.spec and spec.transform != stream.spec.transform:
                 extra |= {"scale": spec.scale, "translate": spec.translate}
             reliable = spec.qos == "reliable"
@@ -230,19 +213,6 @@ class Engine:
                 outbox.put(parcel)
             parcel.release()
             self.wake()
-
-    def _stream(self, name: str, spec: LayerSpec) -> _Stream:
-        """Return the stream of a layer, declared anew if its structure changed."""
-        known = self._streams.by_name.setdefault((name, spec.kind), [])
-        for stream in reversed(known):
-            if stream.spec.same_structure(spec):
-                return stream
-        stream = _Stream(spec, spec.declare(len(self._streams.all), name))
-        known.append(stream)
-        with self._streams.lock:
-            self._streams.all.append(stream)
-        self.tell(stream.declare)
-        return stream
 
     def _stage(
         self,
@@ -311,8 +281,7 @@ class Engine:
 
     def tell_for_good(self, key: str, message: Outline | Elsewhere) -> None:
         """Tell every viewer, those yet to come too, until another message has this key."""
-        with self._streams.lock:
-            self._lasting[key] = message
+        self._streams.keep(key, message)
         self.tell(message)
 
     def lend(self, address: int, lent: Lent) -> None:
@@ -347,7 +316,7 @@ class Engine:
         self.check_process()
         sinks = tuple(sink.stats() for sink in self._sinks)
         return PublisherStats(
-            published=sum(stream.published for stream in list(self._streams.all)),
+            published=self._streams.published,
             sent=sum(sink.tally.sent for sink in sinks),
             dropped=sum(sink.tally.dropped for sink in sinks),
             bytes=sum(sink.tally.bytes for sink in sinks),
@@ -404,9 +373,7 @@ class Engine:
 
     def standing(self) -> Iterable[Message]:
         """Return what each viewer is told first: what is declared, and where things stand."""
-        with self._streams.lock:
-            declarations = [stream.declare for stream in self._streams.all]
-            return [*declarations, *self._lasting.values(), *self.steering.standing]
+        return [*self._streams.standing(), *self.steering.standing]
 
     def due(self, subscribe: Subscribe, waiting: Sequence[Parcel]) -> list[Parcel]:
         """Return what a viewer is to get, of what waits for it and of what is kept, retained."""
