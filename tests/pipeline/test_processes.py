@@ -86,7 +86,9 @@ def test_a_process_that_dies_takes_only_its_well_along(run, steps, viewer, tmp_p
     assert (last.done, last.failed) == (4, 1)
 
 
-def test_a_well_whose_process_was_killed_once_is_done_by_another(run, steps, viewer, tmp_path):
+def test_a_well_whose_process_was_killed_once_is_done_by_another(
+    run, steps, viewer, tmp_path, until
+):
     result = run(
         Step("unlucky", steps.KillOnce(tmp_path / "killed")),
         Step("double", steps.double, output=OUT),
@@ -94,7 +96,7 @@ def test_a_well_whose_process_was_killed_once_is_done_by_another(run, steps, vie
         url=viewer.url,
     )
     assert result.ok and (tmp_path / "killed").exists()
-    assert shown(viewer) == ["A01", "A02", "A03", "A04"]
+    until(lambda: shown(viewer) == ["A01", "A02", "A03", "A04"])
 
 
 def test_a_disk_that_fills_up_costs_the_wells_it_has_no_room_for(run, steps, viewer, tmp_path):

@@ -277,7 +277,8 @@ def test_pages_of_others_are_refused(page, program):
     )
     page.open(program.pages[0])
     assert page.chromium.run(knock) == "open"
-    with http.server.HTTPServer(("127.0.0.1", 0), Silent) as server:
+    # A browser opens connections ahead, on which one that serves one at a time would wait.
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Silent) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         page.chromium.go(f"http://127.0.0.1:{server.server_port}/")
         page.chromium.until(f"location.port == {server.server_port}")
