@@ -145,8 +145,11 @@ def test_what_goes_wrong_names_the_step_and_the_well(plan, steps, client, cluste
         source=steps.wells(4) | {"A09": open},
         stream=Stream(),
     ).run(client)
-    assert sorted(result.done) == ["A01", "A04"]
-    bad, dead, unreadable = sorted(result.failures, key=lambda failure: failure.well)
+    # A04 may have waited on the worker that died, and is then under the same suspicion.
+    failed = {failure.well: failure for failure in result.failures}
+    assert {*result.done} | {*failed} == {"A01", "A02", "A03", "A04", "A09"}
+    assert "A01" in result.done
+    bad, dead, unreadable = failed["A02"], failed["A03"], failed["A09"]
     assert str(bad) == "step 'first', well A02: ValueError: no focus"
     assert dead.well == "A03" and "its worker died here or soon after, 1 times" in dead.error
     assert unreadable.step == "source"

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 _TOTAL_S = 4.0
 _PATIENCE_S = 0.5  # with a viewer that takes nothing
 _COMING_S = 1.0
+_SETTLE_S = 0.2
 # Viewers connect a moment after the workers began, or as late as napari takes to start.
 _LISTENING = PublisherSettings(history=256 * MIB)
 
@@ -125,6 +126,15 @@ class Streams:
                 self._told.add(about.name)
                 logger.warning("%s is written, but not streamed: %s", about.name, error)
                 self._publishers[url].status("warning", f"{about.name} is not streamed: {error}")
+
+    def settle(self) -> None:
+        """Let viewers that answer take what was streamed: it is gone if this process dies now."""
+        for url, publisher in self._publishers.items():
+            pulse = self._pulses[url]
+            if not publisher.stats().sinks[0].viewers or pulse.feel():
+                continue
+            end = min(time.monotonic() + _SETTLE_S, pulse.owed_since + _PATIENCE_S)
+            publisher.flush(max(0.0, end - time.monotonic()))
 
     def status(self, level: StatusLevel, text: str) -> None:
         """Tell all viewers a line."""

@@ -162,6 +162,8 @@ class Worker:
         except (Exception, SystemExit) as error:  # noqa: BLE001  # people's code may raise anything
             failure = Failure(task.well, now, _described(error), traceback.format_exc())
             return Report(task.well, tuple(done), tuple(written), failure)
+        # A well that is reported as done is not done again if this process is killed.
+        self._streams.settle()
         return Report(task.well, tuple(done), tuple(written))
 
     def _keep(
