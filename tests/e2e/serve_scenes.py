@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "remote"))
@@ -34,7 +35,7 @@ def show(name: str) -> None:
 def obey() -> None:
     """Show what is asked for, until nobody asks any more."""
     for line in sys.stdin:
-        server.post(lambda name=line.strip(): show(name))
+        server.post(partial(show, line.strip()))
     server.stop()
 
 

@@ -1,4 +1,4 @@
-"""A real server process and a real napari: the client's picture is what napari would draw itself."""
+"""A real server process and a real napari: the client sees what napari would draw itself."""
 
 from __future__ import annotations
 
