@@ -252,3 +252,53 @@ def test_a_server_that_dies_is_missed_and_found_again(viewer, dock, folder, unti
     until(lambda: dock.session.state.startswith("lost"))
     button(dock, "Disconnect").click()
     assert dock.session is None and list(viewer.layers) == [own]
+
+
+SHELL = """
+import sys
+from napari.__main__ import main
+from napari.qt import get_qapp
+from qtpy.QtCore import QTimer
+import napari
+from napari_streaming.widgets.remote_dock import RemoteDock
+
+def look():
+    viewer = napari.current_viewer()
+    docks = [one for one in app.topLevelWidgets() for one in one.findChildren(RemoteDock)]
+    if viewer is None or not docks:
+        return
+    session = docks[0].session
+    if session is None or session.state.startswith("lost") or docks[0].canvas.pixels is not None:
+        timer.stop()
+        print(docks[0].findChildren(QLabel)[0].text(), [one.name for one in viewer.layers])
+        viewer.close()
+
+from qtpy.QtWidgets import QLabel
+app, timer = get_qapp(), QTimer()
+timer.timeout.connect(look)
+timer.start(50)
+sys.argv = ["napari", "--plugin", "napari-streaming", sys.argv[1]]
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("all", "Connected"),
+        ("no token", "the token is missing"),
+        ("nobody there", "Lost"),
+    ],
+)
+def test_napari_opens_a_session_from_a_shell(run, served, what, said):
+    url = {
+        "all": served.url,
+        "no token": served.url.partition("#")[0],
+        "nobody there": "ws://127.0.0.1:1/session#x",
+    }[what]
+    process = run(SHELL, url)
+    output, _ = process.communicate(timeout=60)
+    assert said in output
+    assert "Traceback" not in output and "RuntimeError" not in output
+    assert process.returncode == 0
+    assert ("cells" in output) == (what == "all")
