@@ -23,7 +23,13 @@ def _local() -> dict[str, Any]:
     return measure()
 
 
-_BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {"local": _local}
+def _remote() -> dict[str, Any]:
+    from napari_streaming.bench.remote import measure
+
+    return measure()
+
+
+_BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {"local": _local, "remote": _remote}
 
 
 def run(name: str, json_path: str) -> None:
@@ -32,7 +38,8 @@ def run(name: str, json_path: str) -> None:
     Parameters
     ----------
     name : str
-        ``"local"``: what publishing costs and what each way to a viewer carries.
+        ``"local"``: what publishing costs and what each way to a viewer carries; ``"remote"``:
+        how long a remote session takes.
     json_path : str
         A file, or ``-`` for stdout; the table goes to stderr then.
 

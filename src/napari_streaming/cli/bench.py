@@ -16,8 +16,8 @@ def bench(name: str, json: str) -> None:
     Parameters
     ----------
     name : str
-        ``local`` needs no window, ``display`` opens napari (on a virtual screen where there
-        is none).
+        ``local`` and ``remote`` need no window, ``display`` opens napari (on a virtual screen
+        where there is none).
     json : str
         A file, or ``-``.
 

@@ -197,7 +197,7 @@ def _demo(
 
 @app.command("bench")
 def _bench(
-    name: Annotated[str, typer.Argument(help="What to measure: local or display.")],
+    name: Annotated[str, typer.Argument(help="What to measure: local, display or remote.")],
     json: Annotated[
         str, typer.Option(help="File for the numbers; - for the standard output.", metavar="FILE")
     ] = "-",
