@@ -63,6 +63,6 @@ def test_the_numbers_go_to_stdout_alone(result, capsys):
 
 def test_what_cannot_be_run_is_said_at_once(tmp_path):
     with pytest.raises(DataError, match="local"):
-        bench.run("remote", "-")
+        bench.run("nothing", "-")
     with pytest.raises(DataError, match="folder"):
         bench.run("local", str(tmp_path / "nowhere" / "numbers.json"))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -135,6 +136,15 @@ def test_planes_of_odd_sizes_are_one_larger(client):
     frame = client.show(stream()[0], width=WIDTH - 1, height=HEIGHT - 1)
     assert frame.planes[0].shape == (HEIGHT, WIDTH)
     assert (frame.header.width, frame.header.height) == (WIDTH - 1, HEIGHT - 1)
+
+
+@pytest.mark.parametrize("name", ["libx264", "jpeg"])
+@pytest.mark.parametrize("width", [16, 130, 296, 324, 630, 712])
+def test_any_width_is_taken(client, name, width):
+    planes = tuple(np.full(shape, 90, np.uint8) for shape in ((98, width), *[(49, width // 2)] * 2))
+    with closing(open_rung(name, width, 98, 60, 10_000_000)) as encoder:
+        unit = encoder.encode(Picture(planes, width, 98, 0.0), keyframe=True)
+    assert client.show(unit, width=width, height=98).planes[0].shape == (98, width)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (47, 65, 3), (480, 640, 3)])

@@ -29,6 +29,12 @@ def _web() -> dict[str, Any]:
     return measure()
 
 
+def _remote() -> dict[str, Any]:
+    from napari_streaming.bench.remote import measure
+
+    return measure()
+
+
 def _pipeline() -> dict[str, Any]:
     from napari_streaming.bench.pipeline import measure
 
@@ -46,6 +52,7 @@ _BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "web": _web,
     "record": _record,
     "pipeline": _pipeline,
+    "remote": _remote,
 }
 
 
@@ -58,7 +65,7 @@ def run(name: str, json_path: str) -> None:
         ``"local"``: what publishing costs and what each way to a viewer carries. ``"web"``:
         many viewers over WebSocket. ``"record"``: how fast a recording is, and the disk, and
         what a recording costs the program. ``"pipeline"``: what viewers cost a pipeline; it
-        needs a screen.
+        needs a screen. ``"remote"``: how long a remote session takes.
     json_path : str
         A file, or ``-`` for stdout; the table goes to stderr then.
 

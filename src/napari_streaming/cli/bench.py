@@ -16,7 +16,7 @@ def bench(name: str, json: str) -> None:
     Parameters
     ----------
     name : str
-        ``local``, ``web`` and ``record`` need no window, ``pipeline`` and ``display`` open napari
+        ``local``, ``web``, ``record`` and ``remote`` need no window, ``pipeline`` and ``display`` open napari
         (on a virtual screen where there is none).
     json : str
         A file, or ``-``.

@@ -112,7 +112,7 @@ class RemoteSession:
         self._header: FrameHeader | None = None
         self._server_stats: wire.Stats | None = None
         self._layers: RemoteLayers | None = None
-        self._has_pictures = False
+        self._last_put = -1
         self.state = "connecting"
         self._decoder = Decoder(self._on_decoded, self._on_need_keyframe)
         width, height, ratio = size
@@ -121,7 +121,7 @@ class RemoteSession:
             on_snapshot=self._on_message,
             on_message=self._on_message,
             on_frame=self._on_frame,
-            on_state=self._on_message,
+            on_state=self._on_state,
             hello=wire.Hello(
                 token="",
                 name=program_name(),
@@ -212,12 +212,11 @@ class RemoteSession:
                 self._take(message)
         if self._converted:
             shown = self._shown = self._converted.pop()
-            self._header, self._has_pictures = shown.header, True
+            self._header = shown.header
             self.picture.emit(shown.pixels, shown.header.sequence)
 
     def _change_state(self, state: str) -> None:
         self.state = state
-        self._decoder.reset()
         self.state_changed.emit(state)
 
     def _take(self, message: wire.Snapshot | wire.FromServer) -> None:
@@ -256,11 +255,18 @@ class RemoteSession:
         self._came.append(message)
         self._wake()
 
+    def _on_state(self, state: str) -> None:
+        self._decoder.reset()  # here: frames of the new connection may come before the next tick
+        self._on_message(state)
+
     def _on_frame(self, header: FrameHeader, payload: memoryview) -> None:
+        self._last_put = header.sequence
         self._bits.add(8 * len(payload), time.monotonic())
         self._decoder.put(header, payload)
 
     def _on_need_keyframe(self) -> None:
+        # What cannot be decoded will never be shown: it must not keep the server waiting.
+        self._client.shown(self._last_put)
         self._client.need_keyframe()
 
     def _on_decoded(self) -> None:

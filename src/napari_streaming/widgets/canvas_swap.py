@@ -45,6 +45,8 @@ class CanvasSwap:
     def __init__(self, canvas: QWidget, replacement: QWidget) -> None:
         self._canvas, self._replacement = canvas, replacement
         self._had_focus = canvas.hasFocus()
+        self._is_there = True
+        replacement.destroyed.connect(self._note_end)
         layout = canvas.parentWidget().layout()
         layout.insertWidget(layout.indexOf(canvas), replacement, 1)
         canvas.hide()
@@ -52,6 +54,8 @@ class CanvasSwap:
 
     def restore(self) -> None:
         """Show the canvas as it was, and let go of the replacement."""
+        if not self._is_there:  # the window was closed, and both with it
+            return
         self._replacement.hide()
         self._canvas.parentWidget().layout().removeWidget(self._replacement)
         self._replacement.setParent(None)
@@ -59,3 +63,6 @@ class CanvasSwap:
         self._canvas.show()
         if self._had_focus:
             self._canvas.setFocus()
+
+    def _note_end(self) -> None:
+        self._is_there = False

@@ -108,8 +108,9 @@ def _open(name: str, width: int, height: int) -> av.VideoCodecContext:
     context.thread_type = ThreadType.SLICE
     context.thread_count = min(os.cpu_count() or 1, _MOST_THREADS)
     context.flags |= int(Flags.low_delay)
-    # The size that counts is coded in blocks of 16. No memory is taken for a larger picture.
-    most = (width + 15) // 16 * 16 * ((height + 15) // 16 * 16)
+    # The size that counts is coded in blocks of 16, in rows that FFmpeg aligns to what the
+    # processor's vectors hold, 64 bytes at most. No memory is taken for a larger picture.
+    most = (width + 63) // 64 * 64 * ((height + 15) // 16 * 16)
     context.options = {"max_pixels": str(most), "err_detect": "explode"}
     return context
 

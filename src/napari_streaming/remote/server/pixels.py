@@ -34,7 +34,7 @@ __all__ = ["LoopStats", "PixelLoop"]
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 _STILL = 0.2  # seconds without a change until a scene is shown without loss
-_STILL_SENDING = 1.0  # seconds that such a picture may take to send
+_LONGEST_REST = 5.0  # seconds; such a picture waits as long as it is said to take to send
 _NAP = 0.05  # seconds between looks at Qt's timers
 
 
@@ -235,10 +235,11 @@ class PixelLoop:
         if self._still is None:
             self._still = encode_still(self.screenshot())
         bits = 8 * len(self._still.data)
-        in_time = [s for s in wanting if bits < _STILL_SENDING * s.pace.bitrate(now)]
+        rest = min(max(bits / sink.pace.bitrate(now) for sink in wanting), _LONGEST_REST)
+        if (early := stream.began + rest - now) > 0:
+            return early
         stream.refined = self._drawing
-        if in_time:
-            self._hand_over(tuple(in_time), self._still)
+        self._hand_over(tuple(wanting), self._still)
         return _NAP
 
     def _in_context(self, work: Callable[[], T]) -> T:
