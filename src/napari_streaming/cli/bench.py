@@ -16,8 +16,8 @@ def bench(name: str, json: str) -> None:
     Parameters
     ----------
     name : str
-        ``local``, ``web``, ``record`` and ``remote`` need no window, ``pipeline`` and ``display`` open napari
-        (on a virtual screen where there is none).
+        ``local``, ``web``, ``record`` and ``remote`` need no window, ``pipeline`` and ``display``
+        open napari (on a virtual screen where there is none).
     json : str
         A file, or ``-``.
 
