@@ -1,15 +1,20 @@
-"""Takes the pictures of docs/receiver.md from the running program: python docs/pictures.py."""
+"""Takes the pictures of the documents from the running program: python docs/pictures.py."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import napari
+import tifffile
 from qtpy.QtWidgets import QApplication, QComboBox, QTabWidget
+from skimage import data
 
+from napari_streaming.demo.analysis import analyse
 from napari_streaming.napari_plugin.window import open_window
 
 IMAGES = Path(__file__).parent / "images"
@@ -42,8 +47,35 @@ def wait_for(condition: Callable[[], object]) -> None:
         held_since = (held_since or time.monotonic()) if condition() else None
 
 
-def main() -> None:
-    """Take all pictures."""
+def take_remote() -> None:
+    """Take the picture of a remote session: two stains, drawn by a server."""
+    found = analyse(data.immunohistochemistry())
+    viewer = napari.Viewer(title="napari-streaming")
+    viewer.window.resize(1560, 960)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-streaming", "Remote GPU Session")
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, name) for name in ("hematoxylin.tif", "DAB.tif")]
+        for path, plane in zip(paths, (found.hematoxylin, found.dab), strict=True):
+            tifffile.imwrite(path, plane)
+        command = [sys.executable, "-m", "napari_streaming", "serve", *paths]
+        with subprocess.Popen(
+            [*command, "--listen", "ws://127.0.0.1:0"], stdout=subprocess.PIPE, text=True
+        ) as server:
+            dock.open(server.stdout.readline().split()[1])
+            wait_for(lambda: len(viewer.layers) == 2 and dock.canvas.pixels is not None)
+            viewer.layers[0].colormap, viewer.layers[1].colormap = "bop blue", "bop orange"
+            viewer.layers[1].blending = "additive"
+            viewer.canvas.overlays.scale_bar.visible = True
+            viewer.scene.camera.zoom *= 1.4
+            wait_for(lambda: dock.session.stats().codec == "zstd rgb")
+            viewer.window._qt_window.grab().save(str(IMAGES / "remote-session.png"))
+            dock.close_session()
+            server.terminate()
+    viewer.close()
+
+
+def take_receiver() -> None:
+    """Take the pictures of the receiver."""
     viewer, dock = open_window("tcp://127.0.0.1:0?listen", title="napari-streaming")
     viewer.window.resize(1560, 960)
     streams = dock.session.receiver.layers
@@ -67,4 +99,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    take_receiver()
+    take_remote()

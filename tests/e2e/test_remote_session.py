@@ -18,6 +18,7 @@ from qtpy.QtWidgets import QApplication, QLabel, QPushButton
 from napari_streaming.remote.client.client import SessionClient
 from napari_streaming.uri import parse_session_url
 from napari_streaming.wire import remote as wire
+from napari_streaming.wire.session import view_token
 
 pytestmark = pytest.mark.napari
 
@@ -227,6 +228,14 @@ def test_a_second_client_looks_on_until_it_may_steer(viewer, shown, served, unti
         other.close()
     button(shown, "Take control").click()
     until(lambda: "you may steer" in words(shown))
+
+
+def test_the_other_address_is_for_looking_on(viewer, dock, served, until):
+    dock.open(served.url.replace("#secret", f"#{view_token('secret')}"))
+    until(lambda: dock.canvas.pixels is not None and "cells" in viewer.layers)
+    assert "nobody may steer" in words(dock)
+    viewer.layers["cells"].opacity = 0.5
+    until(lambda: viewer.layers["cells"].opacity == 1.0)
 
 
 def test_a_server_that_dies_is_missed_and_found_again(viewer, dock, folder, until):

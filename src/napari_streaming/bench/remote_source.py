@@ -28,7 +28,7 @@ from napari_streaming.wire import remote as wire
 __all__ = ["FPS", "HEIGHT", "WIDTH", "main"]
 
 WIDTH, HEIGHT, FPS = 1920, 1080, 60
-_BITRATE = 40_000_000
+_BITRATE = 20_000_000
 _BT709, _LIMITED = 1, 1
 
 
@@ -132,7 +132,7 @@ class _Source:
 
 def _picture(rgb: RGB, rendered: float) -> Picture:
     """Convert as a capture does."""
-    frame: Any = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
+    frame: Any = av.VideoFrame.from_numpy_buffer(rgb, "rgb24").reformat(
         format="yuv420p",
         dst_colorspace=_BT709,
         dst_color_range=_LIMITED,

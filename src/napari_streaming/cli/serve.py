@@ -15,6 +15,7 @@ from typing import Any
 from napari_streaming.errors import DataError, URLError
 from napari_streaming.transport.runtime import new_token
 from napari_streaming.uri import StreamURL, parse_session_url
+from napari_streaming.wire.session import view_token
 
 __all__ = ["serve"]
 
@@ -90,10 +91,8 @@ def _parse_size(text: str) -> tuple[int, int]:
 
 
 def _session_url(text: str) -> StreamURL:
-    base, _, token = text.partition("#")
     try:
-        whole = base if base.rstrip("/").endswith("/session") else f"{base.rstrip('/')}/session"
-        return parse_session_url(f"{whole}#{token}" if token else whole, listen=True)
+        return parse_session_url(text, listen=True)
     except URLError as error:
         raise URLError(f"--listen: {error}") from None
 
@@ -127,6 +126,7 @@ def _say_where(url: StreamURL) -> None:
     lines = [
         f"Session         {shared}",
         f"In napari       napari --plugin napari-streaming '{shared}'",
+        f"To look on      {url.with_token(view_token(url.token)).shareable()}",
     ]
     if url.is_local:
         lines.append(
