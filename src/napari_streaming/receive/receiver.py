@@ -27,6 +27,7 @@ from napari_streaming.wire.messages import (
     Peer,
     SetParameter,
 )
+from napari_streaming.wire.session import view_address
 
 if TYPE_CHECKING:
     from napari_streaming.receive.atoplace import AtoplaceSource
@@ -164,6 +165,12 @@ class Receiver:
         """What a publisher elsewhere is given to reach each URL that listens."""
         urls = [source.url for source in self._sources.values()]
         return tuple(url.shareable() for url in urls if url.listen)
+
+    @property
+    def view_urls(self) -> tuple[str, ...]:
+        """What another viewer is given to look on, and not to steer, at each URL connected to."""
+        urls = [source.url for source in self._sources.values()]
+        return tuple(view_address(u.shareable()) for u in urls if u.token and not u.listen)
 
     def limit(
         self,
