@@ -140,7 +140,10 @@ class Receiver:
                 if there.address in self._sources:
                     return
                 if there.dialect or len(self._sources) >= _MOST_SOURCES:
-                    raise URLError(f"{there}: not followed, there are {len(self._sources)} already")
+                    raise URLError(
+                        f"{there.redacted()}: not followed, "
+                        f"there are {len(self._sources)} already"
+                    )
                 self._sources[there.address] = self._native_source(there, self._over)
         except StreamingError as error:
             self.layers.say("warning", f"a publisher told of another one: {error}")
