@@ -141,8 +141,7 @@ class Receiver:
                     return
                 if there.dialect or len(self._sources) >= _MOST_SOURCES:
                     raise URLError(
-                        f"{there.redacted()}: not followed, "
-                        f"there are {len(self._sources)} already"
+                        f"{there.redacted()}: not followed, there are {len(self._sources)} already"
                     )
                 self._sources[there.address] = self._native_source(there, self._over)
         except StreamingError as error:
