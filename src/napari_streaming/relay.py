@@ -55,6 +55,7 @@ from napari_streaming.wire.messages import (
     StatusLevel,
     Subscribe,
 )
+from napari_streaming.wire.session import view_address
 
 __all__ = ["Relay"]
 
@@ -182,6 +183,11 @@ class Relay:
     def pages(self) -> tuple[str, ...]:
         """What a browser opens, token included."""
         return self._engine.pages
+
+    @property
+    def view_pages(self) -> tuple[str, ...]:
+        """The same pages, for who is only to look on."""
+        return tuple(map(view_address, self.pages))
 
     @property
     def sources(self) -> tuple[str, ...]:

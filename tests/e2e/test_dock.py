@@ -9,7 +9,7 @@ import threading
 import napari
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QDoubleSpinBox, QLineEdit, QPushButton, QSpinBox
+from qtpy.QtWidgets import QApplication, QDoubleSpinBox, QLineEdit, QPushButton, QSpinBox
 
 import napari_streaming as ns
 from napari_streaming.transport import runtime
@@ -61,6 +61,8 @@ def test_connect_to_a_publisher_that_listens(idle_dock, viewer, until):
         type_address(idle_dock, pub.urls[0])
         press(idle_dock, "Connect")
         until(lambda: "a" in viewer.layers)
+        press(idle_dock, "Copy address")
+        assert QApplication.clipboard().text() == pub.view_urls[0], "to look on, for others"
     np.testing.assert_array_equal(np.asarray(viewer.layers["a"].data), 7)
     until(lambda: "waiting for a publisher" in texts(idle_dock))
 

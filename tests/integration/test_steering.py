@@ -12,7 +12,8 @@ import napari_streaming as ns
 from napari_streaming.errors import ClosedError
 from napari_streaming.receive.receiver import Receiver
 from napari_streaming.uri import parse_url
-from napari_streaming.wire.session import view_token
+from napari_streaming.wire.messages import Elsewhere
+from napari_streaming.wire.session import view_address
 
 LISTEN = "tcp://127.0.0.1:0?listen"
 
@@ -83,8 +84,7 @@ def test_a_viewer_pauses_tunes_and_stops_a_program_and_others_see_it(program, un
 
 def test_who_may_only_look_on_cannot_steer(program, until):
     publisher, loop = program
-    url = parse_url(publisher.urls[0])
-    with Receiver(str(url.with_token(view_token(url.token)))) as guest:
+    with Receiver(publisher.view_urls[0]) as guest:
         until(lambda: state(guest) == "running")
         guest.control(the_program(guest).run, "stop")
         until(lambda: any("only for looking on" in line.text for line in guest.layers.log))
@@ -107,8 +107,25 @@ def test_a_program_goes_on_without_the_viewer_that_paused_it(program, until):
 
 def test_who_looks_on_over_an_encrypted_connection(until):
     with ns.Publisher("tcp://127.0.0.1:0?listen&curve") as publisher:
-        url = parse_url(publisher.urls[0])
-        assert url.curve
+        assert parse_url(publisher.urls[0]).curve
         publisher.image("cells", np.ones((4, 4)))
-        with Receiver(str(url.with_token(view_token(url.token)))) as guest:
+        with Receiver(publisher.view_urls[0]) as guest:
             until(lambda: "cells" in guest.layers)
+
+
+def test_who_steers_can_pass_on_the_address_to_look_on(program):
+    publisher, _ = program
+    with Receiver(publisher.urls[0], LISTEN) as viewer:
+        assert viewer.view_urls == publisher.view_urls, "and not the one where it listens"
+        with Receiver(viewer.view_urls[0]) as guest:
+            assert guest.view_urls == viewer.view_urls
+
+
+def test_who_looks_on_is_sent_elsewhere_to_look_on(program, party, until):
+    publisher, _ = program
+    guest, viewer = party(publisher.view_urls[0], "view"), party(publisher.urls[0], "view")
+    there = "tcp://127.0.0.1:5555#6c1b"
+    publisher.refer(there)
+    until(lambda: guest.messages(Elsewhere) and viewer.messages(Elsewhere))
+    assert viewer.messages(Elsewhere) == [Elsewhere(there)]
+    assert guest.messages(Elsewhere) == [Elsewhere(view_address(there))]

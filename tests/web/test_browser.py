@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from napari_streaming.uri import parse_url
-from napari_streaming.wire.session import view_token
 
 URL = "ws://127.0.0.1:0?listen"
 
@@ -219,8 +218,7 @@ def test_a_program_is_steered(page, program, until, in_thread):
 
 
 def test_who_may_only_look_on_is_told_so(page, program):
-    url = parse_url(program.urls[0])
-    page.open(program.pages[0].replace(url.token, view_token(url.token)))
+    page.open(program.view_pages[0])
     assert program.paused is False  # and it can be steered from now on
     page.until(
         "!document.getElementById('pause').hidden && !document.getElementById('program').hidden"

@@ -109,6 +109,7 @@ def test_a_relay_has_the_page(page, relayed):
 def test_the_command(page, publisher, until):
     program = publisher("tcp://127.0.0.1:0?listen", history=2**20)
     program.image("cells", np.full((4, 4), 99, np.uint8), contrast_limits=(0, 255))
+    assert not program.paused  # and it can be steered from now on
     command = [sys.executable, "-m", "napari_streaming", "web", program.urls[0]]
     with subprocess.Popen(
         [*command, "--listen", "ws://127.0.0.1:0"], stdout=subprocess.PIPE, text=True
@@ -117,5 +118,10 @@ def test_the_command(page, publisher, until):
             page.open(process.stdout.readline().rpartition(" ")[2].strip())
             page.wait_for_items(1)
             assert page.pixels(4, 4)[0, 0].tolist() == [99] * 3
+            page.open(process.stdout.readline().rpartition(" ")[2].strip())
+            page.until("!document.getElementById('pause').hidden")
+            page("document.getElementById('pause').click()")
+            page.until("document.getElementById('log').textContent.includes('only for looking on')")
+            assert not program.paused
         finally:
             process.terminate()

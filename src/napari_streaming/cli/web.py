@@ -38,6 +38,7 @@ def web(url: str, listen: str, *, show: bool) -> None:
     relay = Relay(url, str(here))
     try:
         print(f"Open in a browser: {relay.pages[0]}", flush=True)
+        print(f"Only to look on: {relay.view_pages[0]}", flush=True)
         for source in relay.sources:
             print(f"Programs publish to: {source}", flush=True)
         if show:

@@ -19,6 +19,7 @@ from napari_streaming.wire.messages import (
     Segment,
     Status,
 )
+from napari_streaming.wire.session import view_address
 
 __all__ = ["MAX_QUEUED", "Notes"]
 
@@ -101,7 +102,7 @@ class Notes:
             self._metrics.clear()
         if not self._messages:
             return None
-        if not self._under_way.admits(1) or link.send(self._messages[0]) is None:
+        if not self._under_way.admits(1) or link.send(_for(link, self._messages[0])) is None:
             return False
         self._under_way.sent(self._messages.popleft(), 1)
         return True
@@ -113,3 +114,10 @@ class Notes:
         self._messages.append(self._last)
         self._last = None
         return True
+
+
+def _for(link: Link, message: Message) -> Message:
+    """Return what a viewer is told: who may only look on may no more elsewhere."""
+    if isinstance(message, Elsewhere) and not link.session.may_control:
+        return Elsewhere(view_address(message.url))
+    return message

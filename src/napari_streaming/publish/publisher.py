@@ -286,7 +286,7 @@ class PublishCalls(GeometryCalls, TeeCalls, ControlCalls, SinkCalls):
 
     @property
     def pages(self) -> tuple[str, ...]:
-        """What a browser opens to look on, for each listening ``ws`` URL, token included."""
+        """What a browser opens to look on and to steer, for each listening ``ws`` URL."""
         return self._engine.pages
 
 

@@ -7,6 +7,7 @@ from napari_streaming.publish.sink import LocalViewer
 from napari_streaming.transport.base import HttpHandler
 from napari_streaming.uri import StreamURL, parse_url
 from napari_streaming.wire.messages import Peer
+from napari_streaming.wire.session import view_address
 
 __all__ = ["SinkCalls"]
 
@@ -55,6 +56,16 @@ class SinkCalls:
             return
         self._engine.shut_sink(self._viewers.pop(sink), timeout)
         sink.close()
+
+    @property
+    def view_urls(self) -> tuple[str, ...]:
+        """What a viewer elsewhere is given to look on, and not to steer, at each listening URL."""
+        return tuple(map(view_address, self._engine.urls))
+
+    @property
+    def view_pages(self) -> tuple[str, ...]:
+        """What a browser opens to look on, and not to steer, for each listening ``ws`` URL."""
+        return tuple(map(view_address, self._engine.pages))
 
 
 def _pages(url: StreamURL) -> HttpHandler | None:

@@ -27,6 +27,7 @@ from napari_streaming.wire.messages import (
     Peer,
     SetParameter,
 )
+from napari_streaming.wire.session import view_address
 
 if TYPE_CHECKING:
     from napari_streaming.receive.atoplace import AtoplaceSource
@@ -139,7 +140,9 @@ class Receiver:
                 if there.address in self._sources:
                     return
                 if there.dialect or len(self._sources) >= _MOST_SOURCES:
-                    raise URLError(f"{there}: not followed, there are {len(self._sources)} already")
+                    raise URLError(
+                        f"{there.redacted()}: not followed, there are {len(self._sources)} already"
+                    )
                 self._sources[there.address] = self._native_source(there, self._over)
         except StreamingError as error:
             self.layers.say("warning", f"a publisher told of another one: {error}")
@@ -164,6 +167,12 @@ class Receiver:
         """What a publisher elsewhere is given to reach each URL that listens."""
         urls = [source.url for source in self._sources.values()]
         return tuple(url.shareable() for url in urls if url.listen)
+
+    @property
+    def view_urls(self) -> tuple[str, ...]:
+        """What another viewer is given to look on, and not to steer, at each URL connected to."""
+        urls = [source.url for source in self._sources.values()]
+        return tuple(view_address(u.shareable()) for u in urls if u.token and not u.listen)
 
     def limit(
         self,

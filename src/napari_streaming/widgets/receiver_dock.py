@@ -78,7 +78,10 @@ class ReceiverDock(QWidget):
         self._stop = QPushButton("Stop", self)
         self._stop.setToolTip("Stop receiving; the layers stay")
         self._copy = QPushButton("Copy address", self)
-        self._copy.setToolTip("Copy what a pipeline on another machine connects to, with token")
+        self._copy.setToolTip(
+            "Copy, with its token, what a pipeline on another machine connects to; "
+            "or where you connected, what another viewer needs to look on, and not to steer"
+        )
         self._live = QPushButton("Live", self)
         self._live.setCheckable(True)
         self._live.setChecked(True)
@@ -218,7 +221,8 @@ class ReceiverDock(QWidget):
         self.session.receiver.limit(streams=streams, max_fps=max_fps, max_mb_s=max_mb_s)
 
     def _copy_address(self) -> None:
-        QApplication.clipboard().setText("\n".join(self.session.receiver.urls))
+        receiver = self.session.receiver
+        QApplication.clipboard().setText("\n".join(receiver.urls + receiver.view_urls))
 
     def _refresh(self) -> None:
         receiver = self.session.receiver
@@ -228,7 +232,7 @@ class ReceiverDock(QWidget):
             lines.append(f"{source.url}: {source.state}{refused}")
         self._state.setText("\n".join(lines) or "Not receiving: listen or connect")
         self._stop.setEnabled(bool(receiver.sources))
-        self._copy.setEnabled(bool(receiver.urls))
+        self._copy.setEnabled(bool(receiver.urls or receiver.view_urls))
         layers = receiver.layers
         self._record.show_tape(self.session.tape)
         self._memory.show_held(layers.memory[0])

@@ -12,6 +12,7 @@ import base64
 import hashlib
 import hmac
 from enum import Enum, auto
+from urllib.parse import unquote
 
 from napari_streaming.errors import ProtocolError, StateError
 from napari_streaming.wire.messages import (
@@ -42,7 +43,7 @@ from napari_streaming.wire.messages import (
     Welcome,
 )
 
-__all__ = ["PING_INTERVAL", "TRANSITIONS", "Session", "State", "view_token"]
+__all__ = ["PING_INTERVAL", "TRANSITIONS", "Session", "State", "view_address", "view_token"]
 
 PING_INTERVAL = 1.0
 """Seconds between two Pings on an open session."""
@@ -94,6 +95,18 @@ def view_token(token: str) -> str:
         return token
     digest = hashlib.sha256(b"napari-streaming view " + token.encode()).digest()
     return _VIEW_ONLY + base64.urlsafe_b64encode(digest[:16]).decode().rstrip("=")
+
+
+def view_address(address: str) -> str:
+    """Return an address, of a stream or of its page, for who is only to look on.
+
+    Parameters
+    ----------
+    address : str
+        With its token after the ``#``; one without is returned as it is.
+    """
+    there, mark, token = address.partition("#")
+    return there + mark + (view_token(unquote(token)) if token else "")
 
 
 class Session:
