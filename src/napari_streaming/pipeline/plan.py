@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,7 @@ class StepExplanation:
     url : str
         Where to, without its token.
     why : tuple of str
-        Reasons, the most frequent first.
+        Reasons, those to stream first, then the most frequent.
     """
 
     name: str
@@ -150,7 +150,7 @@ class Plan:
     root: Path
     wells: tuple[Coordinate, ...]
     steps: tuple[CompiledStep, ...]
-    entries: Mapping[Coordinate, tuple[Entry, ...]]
+    entries: Mapping[Coordinate, tuple[Entry, ...]] = field(repr=False)
 
     @property
     def viewers(self) -> tuple[NeededViewer, ...]:
@@ -175,10 +175,11 @@ class Plan:
 
     def _explain(self, step: CompiledStep) -> StepExplanation:
         decisions = [step.decide(well) for well in self.wells]
-        reasons = Counter(decision.why for decision in decisions)
+        # What is streamed comes first: it goes on after "streamed: to ...".
+        reasons = Counter((not decision.streamed, decision.why) for decision in decisions)
         counted = [
             why if count == len(decisions) else f"{why} ({count} of {len(decisions)} wells)"
-            for why, count in reasons.most_common()
+            for (_, why), count in sorted(reasons.items(), key=lambda r: (r[0][0], -r[1]))
         ]
         return StepExplanation(
             name=step.name,
