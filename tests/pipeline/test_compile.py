@@ -66,13 +66,17 @@ def test_explain_says_what_and_why():
     memory, some, all_wells = plan.explain().steps
     assert (memory.streamed, memory.written) == (0, ())
     assert (some.streamed, some.total, some.url) == (2, 3, URL)
-    assert all_wells.streamed == 3
+    assert (all_wells.streamed, all_wells.why) == (
+        3,
+        ("it is written as main output, if not there yet",),
+    )
     text = str(plan.explain())
     assert "stays in memory" in text
     assert "checkpoint: out/segment (disk)" in text
     assert "the well filter leaves it out (1 of 3 wells)" in text
     assert "main output: results/measure (zarr, if not there yet)" in text
     assert "secret" not in text
+    assert repr(plan.explain()) == text
 
 
 def test_explain_begins_with_what_is_streamed():

@@ -108,9 +108,9 @@ class StepExplanation:
     why: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Explanation:
-    """What a run will do, step by step; as a string it is for people."""
+    """What a run will do, step by step; as a string, and at a prompt, it is for people."""
 
     title: str
     steps: tuple[StepExplanation, ...]
@@ -127,6 +127,8 @@ class Explanation:
                 f"     streamed: {streamed}: {'; '.join(step.why)}",
             ]
         return "\n".join(lines)
+
+    __repr__ = __str__
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +179,12 @@ class Plan:
         decisions = [step.decide(well) for well in self.wells]
         # What is streamed comes first: it goes on after "streamed: to ...".
         reasons = Counter((not decision.streamed, decision.why) for decision in decisions)
+        # Whether something is there already is looked up by the run, where it writes.
+        perhaps = "" if any(t.overwrite for t in step.targets) else ", if not there yet"
         counted = [
-            why if count == len(decisions) else f"{why} ({count} of {len(decisions)} wells)"
-            for (_, why), count in sorted(reasons.items(), key=lambda r: (r[0][0], -r[1]))
+            (why if left_out else why + perhaps)
+            + (f" ({count} of {len(decisions)} wells)" if count < len(decisions) else "")
+            for (left_out, why), count in sorted(reasons.items(), key=lambda r: (r[0][0], -r[1]))
         ]
         return StepExplanation(
             name=step.name,
