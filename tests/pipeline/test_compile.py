@@ -66,13 +66,29 @@ def test_explain_says_what_and_why():
     memory, some, all_wells = plan.explain().steps
     assert (memory.streamed, memory.written) == (0, ())
     assert (some.streamed, some.total, some.url) == (2, 3, URL)
-    assert all_wells.streamed == 3
+    assert (all_wells.streamed, all_wells.why) == (
+        3,
+        ("it is written as main output, if not there yet",),
+    )
     text = str(plan.explain())
     assert "stays in memory" in text
     assert "checkpoint: out/segment (disk)" in text
     assert "the well filter leaves it out (1 of 3 wells)" in text
     assert "main output: results/measure (zarr, if not there yet)" in text
     assert "secret" not in text
+    assert repr(plan.explain()) == text
+
+
+def test_explain_begins_with_what_is_streamed():
+    plan = compiled(Step("a", same, output=OUT, stream=Stream(url=URL, wells="A01")))
+    assert plan.explain().steps[0].why == (
+        "it is written as main output (1 of 3 wells)",
+        "the well filter leaves it out (2 of 3 wells)",
+    )
+
+
+def test_a_plan_does_not_print_its_pixels():
+    assert "array" not in repr(compiled(Step("a", same)))
 
 
 def test_materialize_inherits_from_the_pipeline():
@@ -128,6 +144,14 @@ def test_wells_are_chosen_and_keep_their_order():
             "the steps 'a/b' and 'a:b' are both written to out/a_b; rename",
         ),
         ([Step("Mask", same, output=OUT), Step("mask", same, output=OUT)], "'Mask' and 'mask'"),
+        ([same], r"function same.* is no step; use Step\("),
+        ([Step("a", same, output="results")], r"'a': main output: 'results': use Materialize\("),
+        ([Step("a", same, stream=URL)], r"use Stream\("),
+        ([Step("a", same, stream=Stream(url=5555))], "url=5555: use a text like"),
+        ([Step("a", same, stream=Stream(contrast_limits=5))], "contrast_limits=5"),
+        ([Step("a", same, stream=Stream(scale=0.5))], r"scale=0.5.*like \(0.5, 0.5\)"),
+        ([Step("a", same, stream=Stream(scale=(0, 1)))], "the size of a pixel"),
+        ([Step("a", same, where={"well": "A01"})], r"where: every well.*wells=...\) chooses"),
         ([Step("a", same, output=OUT, materialize=OUT)], "main output and its checkpoint are both"),
     ],
 )  # fmt: skip
@@ -147,6 +171,7 @@ def test_coordinates_follow_from_step_to_step():
             Step("b", same, where={"channel": "GFP"}),
             source=grid(channel=["DAPI", "GFP"]),
         )
+    compiled(Step("a", same, where={"z": np.int64(1)}), source=grid())
     compiled(
         Step("unmix", same, over="channel", gives={"channel": ("H", "DAB")}),
         Step("b", same, where={"channel": "DAB"}),
@@ -161,7 +186,7 @@ def test_a_url_that_cannot_be_used_names_its_step():
         compiled(Step("a", same), stream=Stream(url="http://x"))
 
 
-@pytest.mark.parametrize("axes", [(), ("well", "well"), ("",)])
+@pytest.mark.parametrize("axes", [(), ("well", "well"), ("",), ("well", "y", "x")])
 def test_axes_are_different_names(axes):
     with pytest.raises(PipelineError, match="axes="):
         compiled(Step("a", same), axes=axes)

@@ -206,3 +206,4 @@ def test_a_script_without_its_main_guard_is_told_so(tmp_path):
     run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100)
     assert run.returncode == 1
     assert 'needs its last lines under: if __name__ == "__main__":' in run.stderr
+    assert run.stderr.count("Traceback") == 1

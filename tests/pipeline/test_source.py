@@ -67,6 +67,13 @@ def test_axes_of_the_pipeline_become_coordinates_wherever_they_are():
     assert whole.value.shape == array.shape
 
 
+def test_what_is_not_there_or_no_coordinate_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"p.zarr: there is no such zarr; check the path"):
+        Source.zarr(tmp_path / "p.zarr").entries(AXES)
+    with pytest.raises(DataError, match="None is no coordinate; use texts or numbers"):
+        Source.mapping({("A01", None): np.zeros((4, 5))}).entries(AXES)
+
+
 def test_labels_of_numpy_become_plain_numbers():
     source = Source.mapping(
         {np.str_("A01"): np.zeros((2, 4, 5))},

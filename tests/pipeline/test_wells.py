@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +31,7 @@ NAMED = ["control", "drug-1", "drug-2", 7]
         (0, set()),
         ([], set()),
         (1000, set(PLATE)),
+        (np.int64(1), {"A01"}),
         (["H12", "row:A", 1, "B01,B02"], {"H12", "B01", "B02", *PLATE[:12]}),
     ],
 )
@@ -56,7 +58,7 @@ def test_a_part_that_matches_nothing_is_named_with_the_wells_there_are(wanted):
         select_wells(wanted, PLATE)
 
 
-@pytest.mark.parametrize("wanted", [-1, True])
+@pytest.mark.parametrize("wanted", [-1, True, 2.5, b"A01", None, ["A01", None]])
 def test_a_number_is_how_many(wanted):
     with pytest.raises(PipelineError, match="first wells"):
         select_wells(wanted, PLATE)

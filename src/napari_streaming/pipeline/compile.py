@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
-from napari_streaming.errors import PipelineError, URLError
+import numpy as np
+
+from napari_streaming.errors import DataError, PipelineError, URLError
 from napari_streaming.pipeline.items import Entry
 from napari_streaming.pipeline.model import Materialize, Pipeline, Step, Stream
 from napari_streaming.pipeline.paths import safe_name
 from napari_streaming.pipeline.plan import CompiledStep, CompiledTarget, Plan
 from napari_streaming.pipeline.rule import Role
-from napari_streaming.pipeline.source import as_source
+from napari_streaming.pipeline.source import as_source, plain
 from napari_streaming.pipeline.values import ValueKind
 from napari_streaming.pipeline.wells import WellFilter, select_wells
 from napari_streaming.uri import parse_url
@@ -37,8 +40,12 @@ def compile_pipeline(
     axes = tuple(pipeline.axes)
     if not axes or len(set(axes)) != len(axes) or not all(isinstance(a, str) and a for a in axes):
         raise PipelineError(f"axes={axes!r}: give different names, the unit of work first")
+    if of_planes := [axis for axis in axes if axis in ("y", "x")]:
+        raise PipelineError(f"axes={axes!r}: {of_planes[0]!r} is an axis of planes; leave it out")
     if not pipeline.steps:
         raise PipelineError("the pipeline has no steps")
+    if wrong := [step for step in pipeline.steps if not isinstance(step, Step)]:
+        raise PipelineError(f'{wrong[0]!r} is no step; use Step("denoise", denoise)')
     entries: dict[Coordinate, list[Entry]] = {}
     for entry in as_source(source).entries(axes):
         entries.setdefault(entry.at[axes[0]], []).append(entry)
@@ -77,7 +84,7 @@ def _blaming(what: str) -> Iterator[None]:
         yield
     except URLError as error:
         raise URLError(f"{what}: {error}") from None
-    except PipelineError as error:
+    except (DataError, PipelineError) as error:
         raise PipelineError(f"{what}: {error}") from None
 
 
@@ -105,12 +112,19 @@ def _compile_step(
     given = [domains[name] for name in inputs]
     where = {name: _values("where", name, value) for name, value in step.where.items()}
     _check_where(where, given, pipeline.axes)
+    if pipeline.axes[0] in where:
+        raise PipelineError(
+            f"where: every {pipeline.axes[0]} goes through every step; compile(source, wells=...) "
+            "chooses some of them"
+        )
     over = _names("over", step.over)
     _check_over(over, given, pipeline.axes)
     gives = None
     if step.gives is not None:
         gives = {name: _values("gives", name, value) for name, value in step.gives.items()}
         _check_gives(gives, over, given, pipeline.axes, step.gives)
+    if not isinstance(step.stream, Stream | None):
+        raise PipelineError(f"stream={step.stream!r}: use Stream(...)")
     stream = (step.stream or Stream()).inherit(pipeline.stream)
     _check_stream(stream)
     selected = set(wells)
@@ -140,11 +154,11 @@ def _names(what: str, given: Sequence[str]) -> tuple[str, ...]:
 
 def _values(what: str, axis: str, given: Any) -> tuple[Coordinate, ...]:
     """Return coordinates that are different; for `where` one alone is a list, too."""
-    if isinstance(given, str | int | float):
+    if isinstance(given, str | int | float | np.generic):
         if what == "gives":
             raise PipelineError(f"{what}: {axis!r} needs a list of coordinates: [{given!r}]")
-        return (given,)
-    values = tuple(given)
+        return (plain(given),)
+    values = tuple(map(plain, given))
     if not values or len(set(values)) != len(values):
         raise PipelineError(f"{what}: {axis!r} needs different coordinates, not {values!r}")
     return values
@@ -240,14 +254,29 @@ def _output(step: CompiledStep, given: Sequence[Domain]) -> Domain:
 
 
 def _check_stream(stream: Stream) -> None:
+    if not isinstance(stream.url, str | None):
+        raise PipelineError(f"url={stream.url!r}: use a text like tcp://127.0.0.1:5555")
     if stream.url:
         parse_url(stream.url)
     _check_choice("layer", stream.layer, get_args(ValueKind))
     _check_choice("qos", stream.qos, ("latest", "reliable"))
     _check_choice("workers", stream.workers, ("connect", "listen"))
     limits = stream.contrast_limits
-    if limits is not None and not (len(limits) == 2 and limits[0] < limits[1]):
+    if limits is not None and not (len(_numbers(limits)) == 2 and limits[0] < limits[1]):
         raise PipelineError(f"contrast_limits={limits!r}: use two numbers, the lower one first")
+    scale = stream.scale
+    if scale is not None and not (_numbers(scale) and min(scale) > 0):
+        raise PipelineError(
+            f"scale={scale!r}: use the size of a pixel along each axis of a plane, like (0.5, 0.5)"
+        )
+
+
+def _numbers(given: Any) -> tuple[float, ...]:
+    """Return what somebody gave as numbers; nothing, if it is something else."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        return ()
+    numbers = tuple(given)
+    return numbers if all(isinstance(n, Real) for n in numbers) else ()
 
 
 def _check_choice(what: str, given: str | None, known: Sequence[str]) -> None:
@@ -263,6 +292,8 @@ def _targets(pipeline: Pipeline, step: Step) -> Iterator[CompiledTarget]:
     for role, place in places:
         if place is None:
             continue
+        if not isinstance(place, Materialize):
+            raise PipelineError(f'{role}: {place!r}: use Materialize("results")')
         backend = place.backend or pipeline.backend
         if backend not in _BACKENDS:
             raise PipelineError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,7 @@ class StepExplanation:
     url : str
         Where to, without its token.
     why : tuple of str
-        Reasons, the most frequent first.
+        Reasons, those to stream first, then the most frequent.
     """
 
     name: str
@@ -108,9 +108,9 @@ class StepExplanation:
     why: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Explanation:
-    """What a run will do, step by step; as a string it is for people."""
+    """What a run will do, step by step; as a string, and at a prompt, it is for people."""
 
     title: str
     steps: tuple[StepExplanation, ...]
@@ -127,6 +127,8 @@ class Explanation:
                 f"     streamed: {streamed}: {'; '.join(step.why)}",
             ]
         return "\n".join(lines)
+
+    __repr__ = __str__
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ class Plan:
     root: Path
     wells: tuple[Coordinate, ...]
     steps: tuple[CompiledStep, ...]
-    entries: Mapping[Coordinate, tuple[Entry, ...]]
+    entries: Mapping[Coordinate, tuple[Entry, ...]] = field(repr=False)
 
     @property
     def viewers(self) -> tuple[NeededViewer, ...]:
@@ -175,10 +177,14 @@ class Plan:
 
     def _explain(self, step: CompiledStep) -> StepExplanation:
         decisions = [step.decide(well) for well in self.wells]
-        reasons = Counter(decision.why for decision in decisions)
+        # What is streamed comes first: it goes on after "streamed: to ...".
+        reasons = Counter((not decision.streamed, decision.why) for decision in decisions)
+        # Whether something is there already is looked up by the run, where it writes.
+        perhaps = "" if any(t.overwrite for t in step.targets) else ", if not there yet"
         counted = [
-            why if count == len(decisions) else f"{why} ({count} of {len(decisions)} wells)"
-            for why, count in reasons.most_common()
+            (why if left_out else why + perhaps)
+            + (f" ({count} of {len(decisions)} wells)" if count < len(decisions) else "")
+            for (left_out, why), count in sorted(reasons.items(), key=lambda r: (r[0][0], -r[1]))
         ]
         return StepExplanation(
             name=step.name,

@@ -10,7 +10,7 @@ import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
@@ -26,6 +26,7 @@ __all__ = ["Processes", "check_job"]
 
 _CLOSING_S = 10.0
 _FAILED_STARTS = 3
+_WORKER = "napari-streaming-step"
 _LOOK_S = 1.0
 # Fork would carry locks and threads of the parent's along: none of them survives it.
 _spawn = get_context("spawn")
@@ -178,8 +179,15 @@ class _Process:
     @classmethod
     def start(cls, packed: bytes) -> _Process:
         ours, theirs = _spawn.Pipe()
-        process = _spawn.Process(target=_serve, args=(theirs, packed), name="napari-streaming-step")
-        process.start()
+        process = _spawn.Process(target=_serve, args=(theirs, packed), name=_WORKER)
+        try:
+            process.start()
+        except RuntimeError:
+            # A worker that is still importing a script without the guard: its parent explains
+            # it, and a traceback of each worker would only hide that.
+            if current_process().name != _WORKER:
+                raise
+            raise SystemExit(1) from None
         theirs.close()  # so that its end shows when the process ends
         return cls(process, ours)
 

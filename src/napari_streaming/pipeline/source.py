@@ -16,7 +16,7 @@ from napari_streaming.pipeline.items import Content, Entry
 from napari_streaming.pipeline.patterns import parse_pattern
 from napari_streaming.wire.messages import Coordinate
 
-__all__ = ["Source", "as_source"]
+__all__ = ["Source", "as_source", "plain"]
 
 _SUFFIX = re.compile(r"(\.ome)?\.[A-Za-z]{3,4}$")
 
@@ -150,7 +150,7 @@ class _Mapping(Source):
                 f"the source's key {key!r} has {len(values)} coordinates, and the pipeline's "
                 f"axes are {', '.join(axes)}"
             )
-        at = dict(zip(axes, map(_plain, values), strict=False))
+        at = dict(zip(axes, map(plain, values), strict=False))
         if isinstance(content, str | Path):
             return Entry(at, Path(content), None)
         if self.axes and hasattr(content, "shape"):
@@ -243,6 +243,8 @@ class _Zarr(Source):
         import zarr
 
         unit = axes[0]
+        if not self.path.exists():
+            raise DataError(f"{self.path}: there is no such zarr; check the path")
         node = zarr.open(str(self.path), mode="r")
         if isinstance(node, zarr.Array):
             return [Entry({unit: _bare(self.path.name)}, self.path, None)]
@@ -280,16 +282,25 @@ def _leading(
     along: dict[str, Sequence[Coordinate]] = {}
     for name in outer:
         size = shape[names.index(name)]
-        along[name] = tuple(map(_plain, labels.get(name, range(size))))
+        along[name] = tuple(map(plain, labels.get(name, range(size))))
         if len(along[name]) != size or len(set(along[name])) != size:
             raise DataError(f"the axis {name!r} is {size} long: {size} different labels are needed")
     front = [names.index(name) for name in outer]
     return along, (*front, *(i for i in range(len(shape)) if i not in front))
 
 
-def _plain(value: Any) -> Coordinate:
-    """Return a coordinate without numpy, which messages and files know nothing of."""
-    return value.item() if isinstance(value, np.generic) else value  # type: ignore[no-any-return]
+def plain(value: Any) -> Coordinate:
+    """Return a coordinate without numpy, which messages and files know nothing of.
+
+    Raises
+    ------
+    DataError
+        It is none.
+    """
+    value = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(value, str | int | float):
+        raise DataError(f"{value!r} is no coordinate; use texts or numbers")
+    return value
 
 
 def _bare(name: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import index
+from typing import Any, SupportsIndex
 
 from napari_streaming.errors import PipelineError
 from napari_streaming.wire.messages import Coordinate
@@ -53,13 +55,14 @@ def select_wells(
     Raises
     ------
     PipelineError
-        A part of the filter matches nothing at all.
+        A part of the filter matches nothing at all, or is none.
     """
-    if isinstance(wanted, str | int):
-        wanted = [wanted]
+    parts: Iterable[Any] = [wanted]
+    if isinstance(wanted, Iterable) and not isinstance(wanted, str | bytes):
+        parts = wanted
     found: set[Coordinate] = set()
-    for part in wanted:
-        if isinstance(part, int):
+    for part in parts:
+        if not isinstance(part, str):
             found.update(_first(part, wells))
             continue
         for term in part.split(","):
@@ -70,10 +73,11 @@ def select_wells(
     return frozenset(found)
 
 
-def _first(count: int, wells: Sequence[Coordinate]) -> Sequence[Coordinate]:
-    if isinstance(count, bool) or count < 0:
+def _first(count: Any, wells: Sequence[Coordinate]) -> Sequence[Coordinate]:
+    # numpy's integers are numbers, too
+    if isinstance(count, bool) or not isinstance(count, SupportsIndex) or index(count) < 0:
         raise PipelineError(f"{count!r} is no well filter; an int is how many of the first wells")
-    return wells[:count]
+    return wells[: index(count)]
 
 
 def _matching(term: str, wells: Sequence[Coordinate]) -> set[Coordinate]:

@@ -224,7 +224,7 @@ def _about(step: CompiledStep) -> About:
     return About(
         kind=stream.layer,
         name=stream.name or step.name,
-        scale=tuple(stream.scale or ()),
+        scale=() if stream.scale is None else tuple(stream.scale),
         units=stream.units or (),
         colormap=stream.colormap or "",
         contrast_limits=stream.contrast_limits,

@@ -73,6 +73,9 @@ class Viewer:
         self._owner = os.getpid()
         self._started_in: float | None = None
 
+    def __repr__(self) -> str:
+        return f"Viewer({self.url!r}, persistent={self._persistent})"
+
     @property
     def url(self) -> str:
         """Where publishers connect to. Programs of this user need no token."""

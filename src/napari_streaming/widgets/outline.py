@@ -25,6 +25,7 @@ class OutlineTable(Table):
                 "Pieces of work, of all that there are",
             ),
             parent,
+            words=3,
         )
         header = self.horizontalHeader()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)

@@ -25,10 +25,16 @@ MARGINS = 10
 
 
 class Table(QTableWidget):
-    """Rows of text under fixed headers; a row is known by its first cell."""
+    """Rows of text under fixed headers; a row is known by its first cell.
 
-    def __init__(self, headers: Sequence[str], tips: Sequence[str], parent: QWidget) -> None:
+    The first `words` columns are words, which begin on the left; numbers end on the right.
+    """
+
+    def __init__(
+        self, headers: Sequence[str], tips: Sequence[str], parent: QWidget, *, words: int = 1
+    ) -> None:
         super().__init__(0, len(headers), parent)
+        self._words = words
         self.setHorizontalHeaderLabels(list(headers))
         for column, tip in enumerate(tips):
             self.horizontalHeaderItem(column).setToolTip(tip)
@@ -65,8 +71,9 @@ class Table(QTableWidget):
                 cell = self.item(i, j)
                 if cell is None:
                     cell = QTableWidgetItem()
-                    align = Qt.AlignmentFlag.AlignLeft if j == 0 else Qt.AlignmentFlag.AlignRight
-                    cell.setTextAlignment(align | Qt.AlignmentFlag.AlignVCenter)
+                    left, right = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
+                    side = left if j < self._words else right
+                    cell.setTextAlignment(side | Qt.AlignmentFlag.AlignVCenter)
                     self.setItem(i, j, cell)
                 if cell.text() != text:
                     cell.setText(text)
