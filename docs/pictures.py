@@ -205,5 +205,3 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    take_receiver()
-    take_remote()
