@@ -205,3 +205,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    main()
