@@ -92,6 +92,25 @@ def test_who_may_only_look_on_cannot_steer(program, until):
         until(lambda: loop.steps > before + 5)
 
 
+@pytest.mark.parametrize("looks_on", [True, False])
+def test_who_is_refused_a_wish_stays_connected(program, until, caplog, looks_on):
+    publisher, _ = program
+    url = parse_url(publisher.urls[0])
+    token = view_token(url.token) if looks_on else url.token
+    with Receiver(str(url.with_token(token))) as guest:
+        until(lambda: state(guest) == "running")
+        until(lambda: "rate" in the_program(guest).parameters)
+        for count in (1, 2, 3):
+            guest.set_parameter(the_program(guest).run, "rate", 7)
+            until(lambda count=count: len(refusals(guest)) == count)
+    assert not [line for line in caplog.messages if "were acknowledged" in line]
+
+
+def refusals(receiver):
+    words = ("only for looking on", "not in 0 to 1")
+    return [line for line in receiver.layers.log if any(word in line.text for word in words)]
+
+
 def test_a_program_goes_on_without_the_viewer_that_paused_it(program, until):
     publisher, loop = program
     with Receiver(publisher.urls[0]) as other:
