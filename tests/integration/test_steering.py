@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import napari_streaming as ns
-from napari_streaming.errors import ClosedError
+from napari_streaming.errors import ClosedError, DataError
 from napari_streaming.receive.receiver import Receiver
 from napari_streaming.uri import parse_url
 from napari_streaming.wire.session import view_token
@@ -104,6 +104,36 @@ def test_who_is_refused_a_wish_stays_connected(program, until, caplog, looks_on)
             guest.set_parameter(the_program(guest).run, "rate", 7)
             until(lambda count=count: len(refusals(guest)) == count)
     assert not [line for line in caplog.messages if "were acknowledged" in line]
+
+
+def test_numpy_bounds_and_choices_reach_viewers(until):
+    with ns.Publisher(LISTEN) as publisher, Receiver(publisher.urls[0]) as viewer:
+        publisher.parameter("batch", np.int64(5), min=np.int8(1), max=np.float32(9))
+        publisher.parameter("kind", np.str_("a"), choices=np.array(["a", "b"]))
+        until(lambda: viewer.layers.programs and len(the_program(viewer).parameters) == 2)
+        batch, kind = the_program(viewer).parameters.values()
+    assert (batch.value, batch.minimum, batch.maximum) == (5, 1.0, 9.0)
+    assert (kind.value, kind.choices) == ("a", ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda publisher: publisher.progress(np.nan, 10),
+        lambda publisher: publisher.progress(1, -1),
+        lambda publisher: publisher.parameter("n", 2**70),
+        lambda publisher: publisher.parameter("note", "x" * 100_000),
+        lambda publisher: publisher.parameter("note", "\ud800"),
+        lambda publisher: publisher.parameter("kind", "a", choices=["a", "b" * 300]),
+        lambda publisher: publisher.parameter("kind", "0", choices=map(str, range(2000))),
+    ],
+)
+def test_what_viewers_would_refuse_is_refused_at_once(say):
+    with ns.Publisher(LISTEN) as publisher, Receiver(publisher.urls[0]) as viewer:
+        with pytest.raises(DataError):
+            say(publisher)
+        publisher.image("plane", np.zeros((4, 4)))
+        assert viewer.wait_for("plane", timeout=30)
 
 
 def refusals(receiver):
