@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import napari_streaming as ns
-from napari_streaming.errors import ClosedError
+from napari_streaming.errors import ClosedError, DataError
 from napari_streaming.receive.receiver import Receiver
 from napari_streaming.uri import parse_url
 from napari_streaming.wire.messages import Elsewhere
@@ -90,6 +90,55 @@ def test_who_may_only_look_on_cannot_steer(program, until):
         until(lambda: any("only for looking on" in line.text for line in guest.layers.log))
         before = loop.steps
         until(lambda: loop.steps > before + 5)
+
+
+@pytest.mark.parametrize("looks_on", [True, False])
+def test_who_is_refused_a_wish_stays_connected(program, until, caplog, looks_on):
+    publisher, _ = program
+    url = parse_url(publisher.urls[0])
+    token = view_token(url.token) if looks_on else url.token
+    with Receiver(str(url.with_token(token))) as guest:
+        until(lambda: state(guest) == "running")
+        until(lambda: "rate" in the_program(guest).parameters)
+        for count in (1, 2, 3):
+            guest.set_parameter(the_program(guest).run, "rate", 7)
+            until(lambda count=count: len(refusals(guest)) == count)
+    assert not [line for line in caplog.messages if "were acknowledged" in line]
+
+
+def test_numpy_bounds_and_choices_reach_viewers(until):
+    with ns.Publisher(LISTEN) as publisher, Receiver(publisher.urls[0]) as viewer:
+        publisher.parameter("batch", np.int64(5), min=np.int8(1), max=np.float32(9))
+        publisher.parameter("kind", np.str_("a"), choices=np.array(["a", "b"]))
+        until(lambda: viewer.layers.programs and len(the_program(viewer).parameters) == 2)
+        batch, kind = the_program(viewer).parameters.values()
+    assert (batch.value, batch.minimum, batch.maximum) == (5, 1.0, 9.0)
+    assert (kind.value, kind.choices) == ("a", ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda publisher: publisher.progress(np.nan, 10),
+        lambda publisher: publisher.progress(1, -1),
+        lambda publisher: publisher.parameter("n", 2**70),
+        lambda publisher: publisher.parameter("note", "x" * 100_000),
+        lambda publisher: publisher.parameter("note", "\ud800"),
+        lambda publisher: publisher.parameter("kind", "a", choices=["a", "b" * 300]),
+        lambda publisher: publisher.parameter("kind", "0", choices=map(str, range(2000))),
+    ],
+)
+def test_what_viewers_would_refuse_is_refused_at_once(say):
+    with ns.Publisher(LISTEN) as publisher, Receiver(publisher.urls[0]) as viewer:
+        with pytest.raises(DataError):
+            say(publisher)
+        publisher.image("plane", np.zeros((4, 4)))
+        assert viewer.wait_for("plane", timeout=30)
+
+
+def refusals(receiver):
+    words = ("only for looking on", "not in 0 to 1")
+    return [line for line in receiver.layers.log if any(word in line.text for word in words)]
 
 
 def test_a_program_goes_on_without_the_viewer_that_paused_it(program, until):

@@ -35,8 +35,8 @@ def record(url: str, out: Path, timeout: float) -> None:
     """
     parsed = parse_url(url)
     with Recording(out, str(parsed)) as recording:
-        for shown in recording.receiver.urls:
-            print(f"Recording what comes to {shown}", flush=True)
+        for shown in recording.receiver.urls or [parsed.redacted()]:
+            print(f"Recording what comes {'to' if parsed.listen else 'from'} {shown}", flush=True)
         try:
             _wait(recording, parsed.redacted(), timeout)
         except KeyboardInterrupt:

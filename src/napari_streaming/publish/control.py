@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from napari_streaming.errors import DataError, StopRequested
+from msgspec.structs import replace
+
+from napari_streaming.errors import DataError, ProtocolError, StopRequested
+from napari_streaming.wire.codec import pack, unpack
 from napari_streaming.wire.messages import (
     Control,
     Message,
@@ -348,15 +351,13 @@ def _with_value(parameter: Parameter, value: ParameterValue, by: str) -> Paramet
         low, high = -math.inf if low is None else low, math.inf if high is None else high
         if not (math.isfinite(value) and low <= value <= high):
             raise RefusedError(f"parameter {name!r}: {value!r} is not in {low:g} to {high:g}")
-    return Parameter(
-        name=name,
-        kind=kind,
-        value=value,
-        minimum=parameter.minimum,
-        maximum=parameter.maximum,
-        choices=parameter.choices,
-        by=by,
-    )
+    changed = replace(parameter, value=value, by=by)
+    try:
+        unpack([pack(changed)])
+    except (ProtocolError, OverflowError, UnicodeEncodeError) as error:
+        # Said here once; viewers would refuse it for ever.
+        raise RefusedError(f"parameter {name!r}: {error}") from None
+    return changed
 
 
 _TYPES: dict[ParameterKind, type] = {

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from napari_streaming.errors import DataError
 from napari_streaming.publish.control import Steering
 from napari_streaming.publish.engine import Engine
 from napari_streaming.publish.staging import clean_name, clean_text
@@ -112,11 +113,13 @@ class ControlCalls:
         Raises
         ------
         DataError
-            The default is none that it may have.
+            The default is none that it may have, or this is more than a message may hold.
         """
         self._engine.check_open()
         plain: ParameterValue = default.item() if isinstance(default, np.generic) else default
-        value = self._engine.steering.parameter(clean_name(name), plain, min, max, choices)
+        low, high = (None if bound is None else float(bound) for bound in (min, max))
+        words = [str(choice) for choice in choices]
+        value = self._engine.steering.parameter(clean_name(name), plain, low, high, words)
         return value  # type: ignore[return-value]  # of the kind that the default has
 
     def set_parameter(
@@ -164,9 +167,17 @@ class ControlCalls:
             So much, of so much; a `total` of 0: nobody knows.
         text : str, optional
             What it does now.
+
+        Raises
+        ------
+        DataError
+            `done` or `total` is negative or NaN.
         """
         self._engine.check_open()
-        self._engine.steering.progress(Progress(float(done), float(total), clean_text(text)[:256]))
+        done, total = float(done), float(total)
+        if not (done >= 0 and total >= 0):  # NaN is neither
+            raise DataError(f"progress {done:g} of {total:g}: use numbers from 0 on")
+        self._engine.steering.progress(Progress(done, total, clean_text(text)[:256]))
 
     def refer(self, url: str) -> None:
         """Have viewers connect to another publisher as well, one that they could not know of.

@@ -198,13 +198,14 @@ class Sink:
 
     def _steer(self, link: Link, wish: Control | SetParameter) -> None:
         """Do what a viewer wants, or tell it why not."""
+        answer = self._outboxes[link].put_message  # which counts it, as viewers do
         if not link.session.may_control:
-            link.send(Problem("forbidden", "this token is only for looking on"))
+            answer(Problem("forbidden", "this token is only for looking on"))
             return
         try:
             self._source.steering.take(wish, link.peer)
         except RefusedError as error:
-            link.send(Problem("steering", str(error)[:1000]))
+            answer(Problem("steering", str(error)[:1000]))
 
     def lost(self, link: Link, reason: str) -> None:
         """Keep what the viewer did not acknowledge, if it may come back."""
