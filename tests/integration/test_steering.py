@@ -13,7 +13,7 @@ from napari_streaming.errors import ClosedError, DataError
 from napari_streaming.receive.receiver import Receiver
 from napari_streaming.uri import parse_url
 from napari_streaming.wire.messages import Elsewhere
-from napari_streaming.wire.session import view_address
+from napari_streaming.wire.session import view_address, view_token
 
 LISTEN = "tcp://127.0.0.1:0?listen"
 
