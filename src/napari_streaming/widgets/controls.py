@@ -36,6 +36,7 @@ __all__ = ["ControlPanel"]
 
 _SETTLE_S = 1.0  # an echo of an earlier value must not move what the user is moving
 _FINE = 1000
+_WIDE = 1000.0  # from the least to the most: a slider would show nothing of the least
 _LONGEST = 2**31 - 1
 
 
@@ -203,6 +204,8 @@ def _make_widget(parameter: Parameter) -> Any:
     if parameter.kind == "float":
         if both:
             assert low is not None and high is not None
+            if low > 0 and high / low >= _WIDE:
+                return FloatSpinBox(value=value, min=low, max=high, step=low)
             return FloatSlider(value=value, min=low, max=high, step=(high - low) / _FINE)
         low, high = -1e300 if low is None else low, 1e300 if high is None else high
         return FloatSpinBox(value=value, min=low, max=high, step=None)
