@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -12,6 +13,8 @@ from qtpy.QtWidgets import QApplication
 
 from napari_streaming.widgets import receiver_dock
 
+# Run by test_alone.py.
+collect_ignore_glob = [] if os.environ.get("NAPARI_STREAMING_ALONE") else ["alone/*"]
 WAIT_S = 30
 
 

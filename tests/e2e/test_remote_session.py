@@ -156,7 +156,7 @@ def test_layers_are_opened_renamed_moved_and_removed_there(viewer, shown, served
         on_frame=lambda header, payload: None,
         on_state=lambda state: None,
     )
-    mirror.command("open", {"paths": ["more.tif"]})
+    shown.session.command("open", paths=["more.tif"])
     until(lambda: names(viewer) == ["cells", "more"])
     viewer.layers["more"].name = "turned"
     viewer.layers.move(1, 0)
@@ -176,11 +176,9 @@ def test_layers_are_opened_renamed_moved_and_removed_there(viewer, shown, served
 
 
 def test_nothing_outside_the_folder_is_opened(viewer, shown, until):
-    replies = []
-    shown.session.mirror.replied.connect(replies.append)
-    shown.session.mirror.command("open", {"paths": ["../../../etc/hosts"]})
-    until(lambda: replies)
-    assert "no such file" in replies[0].error
+    reply = shown.session.command("open", paths=["../../../etc/hosts"])
+    until(reply.done)
+    assert "no such file" in reply.result().error
     assert names(viewer) == ["cells"]
 
 

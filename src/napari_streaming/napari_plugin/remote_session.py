@@ -6,6 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Collection
+from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -23,6 +24,7 @@ from napari_streaming.remote.client.mirror import Mirror
 from napari_streaming.transport.runtime import program_name
 from napari_streaming.uri import parse_session_url
 from napari_streaming.wire import remote as wire
+from napari_streaming.wire.attributes import Value
 from napari_streaming.wire.flow import Rate
 from napari_streaming.wire.frames import FrameHeader
 from napari_streaming.wire.inputs import Input
@@ -163,6 +165,10 @@ class RemoteSession:
     def give_control(self, client: int) -> None:
         """Let another client steer; 0 declines whoever asks."""
         self._client.give_control(client)
+
+    def command(self, name: wire.CommandName, **arguments: Value) -> Future[wire.Reply]:
+        """Have the server do something; the Future of its reply."""
+        return self._client.command(name, **arguments)
 
     @property
     def number(self) -> int:

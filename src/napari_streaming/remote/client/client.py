@@ -76,6 +76,7 @@ class SessionClient:
         self._on_frame, self._on_state = on_frame, on_state
         self._about = hello or wire.Hello(token="")
         self._size = (self._about.width, self._about.height, self._about.ratio)
+        self._told_size = self._size
         self._quality: wire.Quality | None = None
         self._session = ""
         self._number = self._count = 0
@@ -261,7 +262,7 @@ class SessionClient:
             await asyncio.gather(state, pixels, return_exceptions=True)
 
     async def _greet(self, state: ClientConnection, pixels: ClientConnection) -> None:
-        width, height, ratio = self._size
+        width, height, ratio = self._told_size = self._size
         hello = with_fields(
             self._about,
             token=self._url.token,
@@ -287,6 +288,8 @@ class SessionClient:
                     to_state.put(wire.pack(self._quality))
                 with self._lock:
                     self._state = to_state
+                if self._size != self._told_size:  # the window changed meanwhile
+                    self.resize(*self._size)
                 self._on_state("connected")
                 tasks = [
                     asyncio.create_task(part)

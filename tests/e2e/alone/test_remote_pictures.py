@@ -19,10 +19,10 @@ from qtpy.QtWidgets import QApplication
 from napari_streaming.bench.sequences import psnr
 from napari_streaming.widgets.canvas_swap import find_canvas
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "remote"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "remote"))
 from scenes import SCENES, clear
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 ALIKE_DB = 40
 """Pictures rest: they come without loss, and only two drivers' rounding is between them."""
 
