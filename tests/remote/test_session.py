@@ -147,7 +147,7 @@ def test_all_pictures_take_the_size_of_who_steers_newly(stage, watcher, until):
     first.client.give_control(second.client.number)
     # Its size of before comes between, if that was told after control was given.
     until(lambda: stage.named("input") and stage.named("input")[-1][1].width == 333)
-    assert [message.width for _, message in stage.named("input")][0] == 100
+    assert next(message.width for _, message in stage.named("input")) == 100
 
 
 def test_a_controller_may_decline(watcher, until):
