@@ -226,7 +226,7 @@ def test_the_newest_is_delivered_and_the_rest_is_told(party, publisher, until, s
     assert not pub.flush(0.05)
     viewer.ack = True
     assert pub.flush(10)
-    numbers = [item.sequence for item in viewer.messages(Item)]
+    numbers = [i.sequence for i in viewer.messages(Item) if not i.preview]
     assert numbers[-1] == 99 and numbers == sorted(set(numbers))
     assert sum(gap.count for gap in viewer.messages(Gap)) == 100 - len(numbers)
     stats = pub.stats()
