@@ -78,7 +78,8 @@ class Chromium:
         self._process = _start(self._folder.name)
         self._socket: ClientConnection | None = None
         self._undo = ExitStack()
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.close)
             port, path = self._wait_for_port()
             address = f"ws://127.0.0.1:{port}{path}"
             self._socket = self._undo.enter_context(connect(address, max_size=None, proxy=None))
@@ -90,9 +91,7 @@ class Chromium:
                 self.call(f"{domain}.enable")
             self.resize(width, height)
             self.go(url)
-        except BaseException:
-            self.close()
-            raise
+            undo.pop_all()
 
     def _wait_for_port(self) -> tuple[str, str]:
         file = Path(self._folder.name) / "DevToolsActivePort"

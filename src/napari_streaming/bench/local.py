@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from napari_streaming.bench.consumer import Consumer
+from napari_streaming.bench.quantiles import quantiles
 from napari_streaming.errors import StreamingError
 from napari_streaming.publish.publisher import Publisher
 from napari_streaming.settings import PublisherSettings
@@ -241,6 +242,4 @@ def _back_to_back(bench: _Bench) -> list[float]:
 
 
 def _quantiles(values: np.ndarray) -> dict[str, float]:
-    names = {"median": 50, "p10": 10, "p90": 90, "p99": 99}
-    quantiles = {name: float(np.percentile(values, q)) for name, q in names.items()}
-    return {**quantiles, "n": len(values)}
+    return quantiles(values, median=50, p10=10, p90=90, p99=99) | {"n": len(values)}

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from napari_streaming.bench.consumer import Consumer
+from napari_streaming.bench.quantiles import quantiles
 from napari_streaming.pipeline import Materialize, Pipeline, Plan, Step, Stream
 from napari_streaming.pipeline.run import Progress
 from napari_streaming.publish.viewer_process import Viewer
@@ -211,5 +212,4 @@ def _cold_start() -> float:
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:
-    low, median, high = (float(np.quantile(values, q)) for q in (0, 0.5, 1))
-    return {"median": median, "min": low, "max": high}
+    return quantiles(values, median=50, min=0, max=100)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import psutil
 from msgspec import structs
 
+from napari_streaming.bench.quantiles import quantiles
 from napari_streaming.errors import StreamingError
 from napari_streaming.publish.publisher import Publisher
 from napari_streaming.receive.receiver import Receiver
@@ -28,6 +28,7 @@ __all__ = ["Effort", "measure"]
 
 _LATER = ("browser", "record")  # other parts of this benchmark, each with a `measure` of its own
 _PATIENCE = 60.0
+_SHOWN = {"median": 50, "p95": 95, "p99": 99}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +128,10 @@ def _many_viewers(effort: Effort) -> dict[str, Any]:
     memcpy, publish = (np.array(times) * 1e6 for times in calls)
     return {
         "publish_p99_over_memcpy": float(np.percentile(publish, 99) / np.median(memcpy)),
-        "publish_us": _quantiles(publish),
-        "memcpy_us": _quantiles(memcpy),
+        "publish_us": quantiles(publish, **_SHOWN),
+        "memcpy_us": quantiles(memcpy, **_SHOWN),
         "newest_ms": float(np.percentile(ages, 95)),
-        "newest": _quantiles(ages),
+        "newest": quantiles(ages, **_SHOWN),
         "received_per_s": (min(received) - 1) / effort.seconds,
         "dropped": dropped,
     }
@@ -160,13 +161,6 @@ def _publish(
 def _sleep_until(due: float) -> float:
     time.sleep(max(0.0, due - time.perf_counter()))
     return due
-
-
-def _quantiles(values: Sequence[float] | np.ndarray) -> dict[str, float]:
-    return {
-        name: float(np.percentile(values, q))
-        for name, q in {"median": 50, "p95": 95, "p99": 99}.items()
-    }
 
 
 class _Viewers:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import ExitStack
 
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
@@ -15,10 +16,10 @@ from websockets.sync.client import ClientConnection, connect
 from napari_streaming.errors import MalformedError
 from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.catalog import Catalog
-from napari_streaming.receive.intake import UnusableError, fetch_item, place_item
+from napari_streaming.receive.foreign import take_in
+from napari_streaming.receive.intake import UnusableError
 from napari_streaming.receive.source import SourceStats
 from napari_streaming.uri import StreamURL
-from napari_streaming.wire.codec import nbytes
 from napari_streaming.wire.dialects.atoplace import MAX_MESSAGE, Set, Told, Translator, command
 from napari_streaming.wire.messages import (
     Control,
@@ -101,14 +102,14 @@ class AtoplaceSource:
     def _connect(self) -> ClientConnection:
         # A socket of our own, so that no proxy is asked.
         line = socket.create_connection((self._url.host, self._url.port), _PATIENCE)
-        try:
+        with ExitStack() as undo:
+            undo.callback(line.close)
             address = self._url.address.removeprefix("atoplace+")
-            return connect(
+            there = connect(
                 address, sock=line, max_size=MAX_MESSAGE, compression=None, open_timeout=_PATIENCE
             )
-        except BaseException:
-            line.close()
-            raise
+            undo.pop_all()
+        return there
 
     def _follow(self, there: ClientConnection) -> None:
         """Take in what the server says until it is gone."""
@@ -167,8 +168,6 @@ class AtoplaceSource:
     def _place_set(self, told: Set, received: float) -> None:
         item, published = told.item, min(told.item.time, received)
         layer = self._catalog.declare(told.declare, self._run_name)
-        arrays = fetch_item(item, told.buffers, {}, told.declare, self._arena)
-        grew = place_item(item, arrays, told.declare, layer, self._arena, published)
-        size = sum(nbytes(array) for array in item.arrays)
-        layer.counters.arrived(size, published, received, time.time())
-        self._catalog.touch(layer, all_layers=grew)
+        take_in(
+            self._catalog, self._arena, layer, told.declare, item, told.buffers, published, received
+        )

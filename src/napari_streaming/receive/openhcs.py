@@ -14,13 +14,14 @@ from napari_streaming.errors import MalformedError, StreamingError
 from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.catalog import Catalog, Sizes
 from napari_streaming.receive.checks import contradiction, mismatch
-from napari_streaming.receive.intake import UnusableError, fetch_item, place_item
+from napari_streaming.receive.foreign import take_in
+from napari_streaming.receive.intake import UnusableError
 from napari_streaming.receive.source import SourceStats
 from napari_streaming.receive.streamed_layer import StreamedLayer
 from napari_streaming.transport.foreign_memory import foreign_memory
 from napari_streaming.transport.openhcs import OpenHcsSockets, Request
 from napari_streaming.uri import StreamURL
-from napari_streaming.wire.codec import Buffer, nbytes
+from napari_streaming.wire.codec import Buffer
 from napari_streaming.wire.dialects import openhcs_control as control
 from napari_streaming.wire.dialects.openhcs import (
     Piece,
@@ -177,11 +178,9 @@ class OpenHcsSource:
         for piece in self._translator.pieces(image, batch, received):
             item, buffers = piece.checked(self._buffers(piece))
             layer = self._layer(piece)
-            arrays = fetch_item(item, buffers, {}, piece.declare, self._arena)
-            grew = place_item(item, arrays, piece.declare, layer, self._arena, item.time)
-            size = sum(nbytes(array) for array in item.arrays)
-            layer.counters.arrived(size, item.time, received, time.time())
-            self._catalog.touch(layer, all_layers=grew)
+            take_in(
+                self._catalog, self._arena, layer, piece.declare, item, buffers, item.time, received
+            )
 
     def _buffers(self, piece: Piece) -> Sequence[Buffer]:
         if piece.shared is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +19,7 @@ from qtpy.QtGui import (
 )
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_streaming.wire.inputs import Input, Key, Pointer, Wheel
+from napari_streaming.wire.inputs import Key, Pointer, Wheel
 
 __all__ = ["StreamCanvas"]
 
@@ -61,8 +60,6 @@ _KEYS = {
 } | {getattr(Qt.Key, f"Key_F{number}"): f"F{number}" for number in range(1, 13)}
 _A_NOTCH = 120.0  # of Qt's wheel, an eighth of a degree each
 _GREY = QColor(0, 0, 0, 150)
-
-Make = Callable[[int], Input]
 
 
 class StreamCanvas(QWidget):

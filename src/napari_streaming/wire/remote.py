@@ -49,6 +49,7 @@ from napari_streaming.wire.scene import (
     LayerReshaped,
     LayersReordered,
     SceneChanged,
+    SceneDelta,
     Snapshot,
     Thumbnail,
 )
@@ -96,6 +97,7 @@ __all__ = [
     "Reply",
     "Resize",
     "SceneChanged",
+    "SceneDelta",
     "Shown",
     "Snapshot",
     "Stats",
@@ -321,16 +323,7 @@ FromServer = (
     Welcome
     | Reject
     | Snapshot
-    | LayerAdded
-    | LayerRemoved
-    | LayersReordered
-    | LayerChanged
-    | LayerReshaped
-    | Thumbnail
-    | DimsChanged
-    | CameraChanged
-    | CanvasChanged
-    | SceneChanged
+    | SceneDelta
     | Accepted
     | Rejected
     | Reply

@@ -25,6 +25,7 @@ __all__ = [
     "LayerReshaped",
     "LayersReordered",
     "SceneChanged",
+    "SceneDelta",
     "Snapshot",
     "Thumbnail",
 ]
@@ -170,3 +171,18 @@ class SceneChanged(Struct, frozen=True, tag="scenechanged"):
     """Something else of the scene changed: the selection, axes, scale bar, grid."""
 
     changes: Changes
+
+
+SceneDelta = (
+    LayerAdded
+    | LayerRemoved
+    | LayersReordered
+    | LayerChanged
+    | LayerReshaped
+    | Thumbnail
+    | DimsChanged
+    | CameraChanged
+    | CanvasChanged
+    | SceneChanged
+)
+"""All that a scene can change by after its snapshot."""

@@ -34,6 +34,7 @@ from napari_streaming.wire.remote import (
     LayersReordered,
     Rejected,
     SceneChanged,
+    SceneDelta,
     Snapshot,
     Thumbnail,
 )
@@ -41,21 +42,7 @@ from napari_streaming.wire.remote import (
 __all__ = ["Mirror", "RemoteLayer", "SceneMessage", "Target"]
 
 Target = int | Literal["dims", "camera", "scene"]
-SceneMessage = (
-    Snapshot
-    | LayerAdded
-    | LayerRemoved
-    | LayersReordered
-    | LayerChanged
-    | LayerReshaped
-    | Thumbnail
-    | DimsChanged
-    | CameraChanged
-    | CanvasChanged
-    | SceneChanged
-    | Accepted
-    | Rejected
-)
+SceneMessage = Snapshot | SceneDelta | Accepted | Rejected
 _VIEWS: dict[Any, dict[str, Any]] = {
     "dims": DIMS_ATTRIBUTES,
     "camera": CAMERA_ATTRIBUTES,

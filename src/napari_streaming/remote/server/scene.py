@@ -38,6 +38,7 @@ from napari_streaming.wire.remote import (
     Rejected,
     Reply,
     SceneChanged,
+    SceneDelta,
     Snapshot,
     StatusText,
     Thumbnail,
@@ -46,20 +47,7 @@ from napari_streaming.wire.remote import (
 
 __all__ = ["Delta", "Scene"]
 
-Delta = (
-    LayerAdded
-    | LayerRemoved
-    | LayersReordered
-    | LayerChanged
-    | LayerReshaped
-    | Thumbnail
-    | DimsChanged
-    | CameraChanged
-    | CanvasChanged
-    | SceneChanged
-    | StatusText
-    | Tooltip
-)
+Delta = SceneDelta | StatusText | Tooltip
 
 _INTERVAL_S = 0.016  # one message for all changes of a slider within a frame
 _THUMBNAILS_S = 1.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable, Collection
 from importlib.metadata import version
@@ -89,7 +88,6 @@ class RemoteServer:
         self._scene.set_canvas(*size, self._ratio)
         software = f"napari-streaming/{version('napari-streaming')}"
         self._server = SessionServer(url, token, self, software=software)
-        self._thread = threading.get_ident()
 
     @property
     def url(self) -> StreamURL:
