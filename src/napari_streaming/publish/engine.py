@@ -8,7 +8,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,8 @@ from napari_streaming.publish.control import Steering
 from napari_streaming.publish.history import History
 from napari_streaming.publish.layers import LayerSpec
 from napari_streaming.publish.outbox import Outbox
-from napari_streaming.publish.sink import Sink, SinkStats
+from napari_streaming.publish.post import Post
+from napari_streaming.publish.sink import Sink
 from napari_streaming.publish.spool import Spool
 from napari_streaming.publish.staging import (
     INLINE,
@@ -30,6 +30,7 @@ from napari_streaming.publish.staging import (
     clean_text,
     stage,
 )
+from napari_streaming.publish.stats import PublisherStats
 from napari_streaming.publish.streams import Streams
 from napari_streaming.settings import PublisherSettings
 from napari_streaming.transport.base import HttpHandler
@@ -45,37 +46,9 @@ from napari_streaming.wire.messages import (
     Subscribe,
 )
 
-__all__ = ["Engine", "PublisherStats"]
+__all__ = ["Engine"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class PublisherStats:
-    """What a publisher has done so far.
-
-    Parameters
-    ----------
-    published : int
-        Items that were handed in.
-    sent, dropped, bytes : int
-        Summed over all sinks: items sent, items given up, bytes sent.
-    memory : int
-        Bytes of memory that planes take now: those that wait, and those that are kept for
-        viewers yet to come.
-    spool : int
-        Bytes on disk, likewise.
-    sinks : tuple of SinkStats
-        For each URL.
-    """
-
-    published: int
-    sent: int
-    dropped: int
-    bytes: int
-    memory: int
-    spool: int
-    sinks: tuple[SinkStats, ...]
 
 
 class Engine:
@@ -107,6 +80,7 @@ class Engine:
         self._is_loss_told = False
         self._progress = threading.Event()
         self._sinks: list[Sink] = []
+        self._post = Post(self._history, self.outboxes)
         self.segment = self._pool.segment
 
     def open_sink(self, url: StreamURL, me: Peer, http: HttpHandler | None = None) -> None:
@@ -122,6 +96,7 @@ class Engine:
     def shut_sink(self, url: StreamURL, timeout: float) -> None:
         """Stop streaming to a URL, once it has what waits for it or `timeout` seconds are over."""
         gone = [sink for sink in self._sinks if sink.url.address == url.address]
+        self._post.deliver()
         self.wake()
         self._wait_until(lambda: all(b.is_idle for s in gone for b in s.outboxes()), timeout)
         self._sinks = [sink for sink in self._sinks if sink not in gone]
@@ -207,12 +182,11 @@ class Engine:
             parcel = Parcel(
                 stream.declare.stream, sequence, now, where, staged, nbytes, extra, reliable, name
             )
-            # In this order, a viewer that opens just now gets it in one way or the other.
-            self._history.keep(parcel)
-            for outbox in self.outboxes():
-                outbox.put(parcel)
-            parcel.release()
-            self.wake()
+            self._post.leave(parcel)
+            if reliable:  # whose memory the history counts
+                self._post.deliver()
+            for sink in self._sinks:
+                sink.collect()
 
     def _stage(
         self,
@@ -260,6 +234,7 @@ class Engine:
     def _make_slot_gently(self, nbytes: int) -> Slot | None:
         """Return a slot, giving up nothing but history."""
         while (slot := self._pool.allocate(nbytes)) is None:
+            self._post.deliver()
             if not self._history.forget_superseded():
                 return None
         return slot
@@ -309,11 +284,13 @@ class Engine:
             self._progress.wait(min(remaining, 0.1))  # another flush may have cleared it
 
     def _is_idle(self) -> bool:
+        self._post.deliver()
         return all(outbox.is_idle for outbox in self.outboxes())
 
     def stats(self) -> PublisherStats:
         """Return what was sent and dropped so far, for each sink."""
         self.check_process()
+        self._post.deliver()
         sinks = tuple(sink.stats() for sink in self._sinks)
         return PublisherStats(
             published=self._streams.published,
@@ -343,6 +320,7 @@ class Engine:
             self._closed = True
         atexit.unregister(self.close)
         self.steering.end()
+        self._post.deliver()
         for outbox in self.outboxes():
             outbox.put_message(End(), last=True)
         self.wait_until_idle(max(0.0, deadline - time.monotonic()))
@@ -374,6 +352,10 @@ class Engine:
     def standing(self) -> Iterable[Message]:
         """Return what each viewer is told first: what is declared, and where things stand."""
         return [*self._streams.standing(), *self.steering.standing]
+
+    def deliver(self) -> None:
+        """Have the outboxes take in all that was published before."""
+        self._post.deliver()
 
     def due(self, subscribe: Subscribe, waiting: Sequence[Parcel]) -> list[Parcel]:
         """Return what a viewer is to get, of what waits for it and of what is kept, retained."""

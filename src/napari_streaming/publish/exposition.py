@@ -11,8 +11,7 @@ from napari_streaming.transport.base import HttpHandler, HttpResponse
 from napari_streaming.wire.session import view_token
 
 if TYPE_CHECKING:
-    from napari_streaming.publish.engine import PublisherStats
-    from napari_streaming.publish.sink import SinkStats
+    from napari_streaming.publish.stats import PublisherStats, SinkStats
 
 __all__ = ["MetricsPage", "exposition"]
 

@@ -139,14 +139,12 @@ class Outbox:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether nothing can be sent before the viewer acknowledges something."""
+        """Whether no item can be sent before the viewer acknowledges something."""
         with self._lock:
             if not self.is_open:
                 return True
             following = self._lanes.next()
-            if self._notes or not self._lanes:
-                return False
-            return following is None or not self._items.admits(following[0].nbytes)
+            return following is not None and not self._items.admits(following[0].nbytes)
 
     @property
     def held_for(self) -> float | None:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from napari_streaming.errors import DataError
 from napari_streaming.publish.control_calls import ControlCalls
-from napari_streaming.publish.engine import Engine, PublisherStats
+from napari_streaming.publish.engine import Engine
 from napari_streaming.publish.geometry_calls import GeometryCalls
 from napari_streaming.publish.layers import Part, image_spec, labels_spec
 from napari_streaming.publish.sink import LocalViewer
@@ -29,6 +29,7 @@ from napari_streaming.publish.staging import (
     clean_text,
     split_coordinates,
 )
+from napari_streaming.publish.stats import PublisherStats
 from napari_streaming.publish.tee import TeeCalls
 from napari_streaming.publish.viewer_process import start_viewer
 from napari_streaming.settings import PublisherSettings

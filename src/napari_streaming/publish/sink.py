@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from napari_streaming.publish.control import RefusedError, Steering
 from napari_streaming.publish.exposition import MetricsPage
 from napari_streaming.publish.outbox import Outbox
 from napari_streaming.publish.staging import Parcel
+from napari_streaming.publish.stats import PublisherStats, SinkStats
 from napari_streaming.publish.tally import Tally
 from napari_streaming.transport.base import HttpHandler
 from napari_streaming.transport.channel import Channel, Link
@@ -26,42 +26,7 @@ from napari_streaming.wire.messages import (
     Subscribe,
 )
 
-if TYPE_CHECKING:
-    from napari_streaming.publish.engine import PublisherStats
-
-__all__ = ["LocalViewer", "Sink", "SinkStats", "Source"]
-
-
-@dataclass(frozen=True, slots=True)
-class SinkStats:
-    """What became of the items for one URL.
-
-    Parameters
-    ----------
-    url : str
-        Without its token.
-    state : str
-        For people: "connected", "waiting for a viewer", or why there is none.
-    viewers : int
-        Viewers that are connected now.
-    tally : Tally
-        Items sent, acknowledged and dropped, and bytes sent, summed over viewers.
-    queued_bytes : int
-        Bytes that wait.
-    problems : int
-        Complaints of viewers; each is in the log.
-    link : float
-        Bytes in a second that the slowest connection carried when it was busy; infinite until
-        one was. Those slower than the codec get compressed pixels: see ``tally.inline``.
-    """
-
-    url: str
-    state: str
-    viewers: int
-    tally: Tally
-    queued_bytes: int
-    problems: int
-    link: float
+__all__ = ["LocalViewer", "Sink", "Source"]
 
 
 class LocalViewer(Protocol):
@@ -82,6 +47,9 @@ class Source(Protocol):
 
     def standing(self) -> Iterable[Message]:
         """Return what each viewer is told first: what is declared, and where things stand."""
+
+    def deliver(self) -> None:
+        """Have the outboxes take in all that was published before."""
 
     def due(self, subscribe: Subscribe, waiting: Sequence[Parcel]) -> list[Parcel]:
         """Return what a viewer is to get, of what waits for it and of what is kept, retained."""
@@ -115,6 +83,7 @@ class Sink:
         # Replaced as a whole by the channel's thread: the producer looks at it without a lock.
         self._outboxes: dict[Link, Outbox] = {}
         self._kept = None if url.listen else self._make_outbox()
+        self._is_stuck = True  # by the channel's thread: nothing may go to any viewer
         self._retired = Tally()  # of viewers that left
         self._leaving: list[Outbox] = []  # of whom a dead connection still reads something
         self._state = "waiting for a viewer"
@@ -143,11 +112,17 @@ class Sink:
         return len(self._outboxes)
 
     def wake(self) -> None:
-        """Have the queued things sent, where any may go: a turn costs the producer time."""
-        for outbox in self._outboxes.values():
-            if not outbox.is_stuck:
-                self._channel.wake()
-                return
+        """Have the queued messages sent."""
+        if self._outboxes:
+            self._channel.wake()
+
+    def collect(self) -> None:
+        """Have what was published sent, if any may go: to wake a thread costs the producer time.
+
+        Where none may, an acknowledgement wakes it.
+        """
+        if not self._is_stuck:
+            self._channel.wake()
 
     def close(self, timeout: float) -> None:
         """Stop, whatever the viewers do."""
@@ -172,6 +147,7 @@ class Sink:
 
     def opened(self, link: Link) -> None:
         """Have an outbox for a viewer: what is published from now on must not miss it."""
+        self._source.deliver()
         outbox = self._kept or self._make_outbox()
         outbox.expect()
         self._outboxes = {**self._outboxes, link: outbox}
@@ -188,6 +164,7 @@ class Sink:
         elif isinstance(message, Control | SetParameter):
             self._steer(link, message)
         elif isinstance(message, Subscribe):
+            source.deliver()
             outbox = self._outboxes[link]
             if outbox.is_open:
                 outbox.amend(message, source.due)
@@ -230,11 +207,13 @@ class Sink:
 
     def turn(self) -> float | None:
         """Send what may go; return after how many seconds more may."""
+        self._source.deliver()
         if self._kept is not None:
             self._kept.leave_limbo()
         self._leaving = [outbox for outbox in self._leaving if not outbox.leave_limbo()]
         window = self._source.window_share()
         for link, outbox in self._outboxes.items():
             outbox.send(link, min(window, link.peer.window))
+        self._is_stuck = all(outbox.is_stuck for outbox in self._outboxes.values())
         held = (outbox.held_for for outbox in self._outboxes.values())
         return min((seconds for seconds in held if seconds is not None), default=None)

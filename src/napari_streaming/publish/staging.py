@@ -34,6 +34,10 @@ __all__ = [
 INLINE = 32 * 1024
 """Bytes up to which an array travels in the message itself."""
 
+# Bytes up to which the interpreter's lock is kept while they are copied: a thread that takes it
+# meanwhile, and they wait for it where many viewers are served, gives it back much later.
+_BRIEF = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Staged:
@@ -195,7 +199,10 @@ def stage(
     slot = make_slot(array.nbytes)
     if slot is None:
         return None
-    np.copyto(slot.array(array.shape, dtype), array)
+    if array.nbytes <= _BRIEF and array.flags.c_contiguous and array.dtype.isnative:
+        slot.buffer()[:] = array.reshape(-1).view(np.uint8).data
+    else:
+        np.copyto(slot.array(array.shape, dtype), array)
     slot.seal()
     return Staged(name, dtype.str, array.shape, slot)
 

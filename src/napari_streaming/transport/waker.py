@@ -29,7 +29,7 @@ class Waker:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._is_closed = False
+        self._is_closed = self._is_rung = False
         if sys.platform == "win32":
             self._receiving, self._sending = socket.socketpair()
             self._receiving.setblocking(False)
@@ -42,9 +42,12 @@ class Waker:
 
     def ring(self) -> None:
         """Wake who waits; nothing happens where somebody rang already, or after the end."""
+        if self._is_rung:
+            return
         with self._lock:  # else a late ring could go to whatever gets the same number
             if self._is_closed:
                 return
+            self._is_rung = True
             if sys.platform == "win32":
                 with contextlib.suppress(BlockingIOError):
                     self._sending.send(b"\0")
@@ -60,6 +63,8 @@ class Waker:
             else:
                 while len(os.read(self.fd, 4096)) == 4096:
                     pass
+        # Last: a byte that comes after this one was read must not be taken for it.
+        self._is_rung = False
 
     def close(self) -> None:
         """Let go of the pipe."""
