@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from napari_streaming.errors import DataError
-from napari_streaming.publish.staging import clean_name, to_array
+from napari_streaming.publish.staging import check_dtype, clean_name, to_array
+from napari_streaming.wire.codec import MAX_BUFFER
 from napari_streaming.wire.messages import PLANE_KINDS, Declare, LayerKind, QualityOfService
 
 __all__ = [
+    "WHOLE",
     "LayerSpec",
     "Part",
     "checked_axes",
@@ -131,6 +133,10 @@ class Part:
         return self.plane_shape
 
 
+WHOLE = Part()
+"""One whole plane."""
+
+
 def image_spec(
     plane: ArrayLike,
     *,
@@ -145,8 +151,9 @@ def image_spec(
     part: Part,
 ) -> tuple[LayerSpec, np.ndarray]:
     """Return the spec and the array of an image; parameters as in ``Publisher.image``."""
-    array = to_array("image", plane)
-    shape = part.whole(array.shape)
+    is_plain = type(plane) is np.ndarray and plane.nbytes <= MAX_BUFFER  # `_image_spec` checks it
+    array: np.ndarray = plane if is_plain else to_array("image", plane)  # type: ignore[assignment]
+    shape = array.shape if part is WHOLE else part.whole(array.shape)
     said = (axes, rgb, scale, translate, units, colormap, contrast_limits, qos)
     try:
         return _image_spec(shape, array.dtype, *said), array
@@ -169,6 +176,7 @@ def _image_spec(
     contrast_limits: Sequence[float] | None,
     qos: QualityOfService,
 ) -> LayerSpec:
+    check_dtype("image", dtype)
     if rgb is None:
         rgb = len(shape) >= 3 and shape[-1] in (3, 4) and dtype == np.uint8
     if rgb and (len(shape) < 3 or shape[-1] not in (3, 4)):

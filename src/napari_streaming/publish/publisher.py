@@ -19,7 +19,7 @@ from napari_streaming.errors import DataError
 from napari_streaming.publish.control_calls import ControlCalls
 from napari_streaming.publish.engine import Engine
 from napari_streaming.publish.geometry_calls import GeometryCalls
-from napari_streaming.publish.layers import Part, image_spec, labels_spec
+from napari_streaming.publish.layers import WHOLE, Part, image_spec, labels_spec
 from napari_streaming.publish.sink import LocalViewer
 from napari_streaming.publish.sink_calls import SinkCalls
 from napari_streaming.publish.staging import (
@@ -382,20 +382,17 @@ class Publisher(PublishCalls):
         self.close()
 
 
-_WHOLE = Part()
-
-
 def _part(
     along: Mapping[str, Sequence[Coordinate]], offset: Sequence[int], plane_shape: Sequence[int]
 ) -> Part:
     if not (along or offset or plane_shape):
-        return _WHOLE
+        return WHOLE
     planes = tuple(len(values) for values in along.values())
     return Part(planes, tuple(map(int, offset)), tuple(map(int, plane_shape)))
 
 
 def _extra(along: Mapping[str, Sequence[Coordinate]], part: Part) -> dict[str, Any]:
     """Return the fields of an item that is not just one plane."""
-    if part is _WHOLE:
+    if part is WHOLE:
         return {}
     return {"along": dict(along), "offset": part.offset}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from napari_streaming.errors import DataError
 from napari_streaming.publish.spool import Record, Spool
@@ -39,8 +40,7 @@ INLINE = 32 * 1024
 _BRIEF = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(Struct, frozen=True):
     """One array of a parcel: in a slot of the pool, as bytes, or on disk."""
 
     name: str
@@ -184,13 +184,8 @@ def stage(
         None: there is no room.
     """
     dtype = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("<")
-    loan = lent.get(array.__array_interface__["data"][0]) if lent else None
-    if (
-        loan is not None
-        and loan.slot.nbytes == array.nbytes
-        and array.flags.c_contiguous
-        and array.dtype.isnative
-    ):
+    loan = _loan(array, lent) if lent else None
+    if loan is not None:
         loan.array.flags.writeable = array.flags.writeable = False  # viewers read it from now on
         loan.slot.seal()
         return Staged(name, dtype.str, array.shape, loan.slot.retain())
@@ -205,6 +200,17 @@ def stage(
         np.copyto(slot.array(array.shape, dtype), array)
     slot.seal()
     return Staged(name, dtype.str, array.shape, slot)
+
+
+def _loan(array: np.ndarray, lent: Mapping[int, Lent]) -> Lent | None:
+    """Return what was lent as this array, or as the memory that it looks at the whole of."""
+    for loan in list(lent.values()):
+        if loan.array is array:
+            return loan
+    found = lent.get(array.__array_interface__["data"][0])
+    if found is None or not (array.flags.c_contiguous and array.dtype.isnative):
+        return None
+    return found if found.slot.nbytes == array.nbytes else None
 
 
 def stage_on_disk(name: str, array: np.ndarray, spool: Spool) -> Staged:
