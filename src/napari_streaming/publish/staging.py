@@ -184,7 +184,7 @@ def stage(
         None: there is no room.
     """
     dtype = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("<")
-    loan = _loan(array, lent) if lent else None
+    loan = _loan(array, lent) if lent and array.dtype.isnative else None
     if loan is not None:
         loan.array.flags.writeable = array.flags.writeable = False  # viewers read it from now on
         loan.slot.seal()
@@ -208,7 +208,7 @@ def _loan(array: np.ndarray, lent: Mapping[int, Lent]) -> Lent | None:
         if loan.array is array:
             return loan
     found = lent.get(array.__array_interface__["data"][0])
-    if found is None or not (array.flags.c_contiguous and array.dtype.isnative):
+    if found is None or not array.flags.c_contiguous:
         return None
     return found if found.slot.nbytes == array.nbytes else None
 
