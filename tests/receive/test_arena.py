@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
 import weakref
 
 import numpy as np
+import psutil
 import pytest
 
 from napari_streaming.receive import arena as arena_module
@@ -96,3 +99,13 @@ def test_rationed_addresses(monkeypatch):
     assert small.allocate((10,), U1).shape == (10,)
     with pytest.raises(MemoryError, match="bytes for planes"):
         small.allocate((3 * arena_module._REGION,), U1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory differently")
+def test_addresses_are_no_memory_and_a_process_that_holds_many_can_fork():
+    nbytes = psutil.virtual_memory().total + psutil.swap_memory().total
+    array = Arena(size=2 * nbytes).allocate((2 * nbytes,), U1)
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0 and array.nbytes == 2 * nbytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import platform
 import sys
 import threading
 import weakref
@@ -99,8 +100,18 @@ def _give_back(lease: weakref.ref[np.ndarray]) -> None:
     lease.blocks.give_back(lease.offset, lease.nbytes)
 
 
-# To Python's default, a shared mapping, Linux would give small pages only.
-_PRIVATE = {} if sys.platform == "win32" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
+# Python before 3.13 does not know the flag, which has this value on the common processors.
+_ON_LINUX = 0x4000 if sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64") else 0
+_NO_RESERVE = getattr(mmap, "MAP_NORESERVE", _ON_LINUX)
+
+# To Python's default, a shared mapping, Linux would give small pages only. What is not reserved
+# does not count where the process forks, which fails if two regions lie side by side and look
+# larger than the machine's memory.
+_PRIVATE = (
+    {}
+    if sys.platform == "win32"
+    else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE}
+)
 
 
 def _region(size: int, warm: int) -> _Region:
