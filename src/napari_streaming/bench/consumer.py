@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from types import TracebackType
 
 import psutil
@@ -54,6 +55,12 @@ class Consumer:
         if not self.url:
             self._process.communicate()
             raise StreamingError("the consumer did not start: its own message says why")
+
+    def rest(self) -> None:
+        """Wait until it has nothing to do: memory is touched ahead of need at first."""
+        process, spent = psutil.Process(self._process.pid), -1.0
+        while spent != (spent := sum(process.cpu_times()[:2])):
+            time.sleep(0.2)
 
     def freeze(self) -> None:
         """Stop it as a debugger does: it keeps its connection and its memory."""

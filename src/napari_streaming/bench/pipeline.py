@@ -30,7 +30,7 @@ from napari_streaming.settings import ReceiverSettings
 __all__ = ["Effort", "measure"]
 
 _PATIENCE = 60.0
-_PASSES = 110
+_PASSES = 180
 _THIRD = np.float32(1 / 3)
 _RESULTS = Materialize("results")
 
@@ -140,6 +140,8 @@ def _run(source: Mapping[str, np.ndarray], effort: Effort, act: _Act | None) -> 
         Consumer("tcp://127.0.0.1:0?listen") if act else nullcontext() as consumer,
     ):
         plan = _plan(source, consumer.url if consumer else "", Path(folder))
+        if consumer:
+            consumer.rest()
         start = time.perf_counter()
         result = plan.run(
             "processes",
@@ -163,7 +165,7 @@ def _plan(source: Mapping[str, np.ndarray], url: str, folder: Path) -> Plan:
 
 
 def _smooth(plane: np.ndarray) -> np.ndarray:
-    """Return the plane's background, by many passes of a small filter: a tenth of a second."""
+    """Return the plane's background, by many passes of a small filter: a fifth of a second."""
     smooth: np.ndarray = plane.astype(np.float32)
     for _ in range(_PASSES):
         smooth = (np.roll(smooth, 1, 0) + smooth + np.roll(smooth, -1, 0)) * _THIRD

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,14 +20,35 @@ from napari_streaming.napari_plugin.window import open_window
 from napari_streaming.receive.catalog import Catalog
 from napari_streaming.settings import ReceiverSettings
 
-__all__ = ["measure"]
+__all__ = ["Effort", "measure"]
 
 _LIMIT_S = 120.0
-_REPEATS = 5
-_LOAD_S = 5.0
-_EARLY, _LATE = 100, 99_900
+_WARM_S = 2.0
 _BUDGET = 1 << 30
-_PLANES_2048 = 1000  # 8.4 GB
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured.
+
+    Parameters
+    ----------
+    side : int
+        Pixels along each side of a large plane; they are uint16.
+    repeats : int
+        How often what happens once is done anew.
+    load : float
+        Seconds for which planes come as fast as they can.
+    large, small : int
+        How many planes there are in the end, of the large and of the small ones.
+    """
+
+    side: int = 2048
+    repeats: int = 5
+    load: float = 5.0
+    large: int = 1000  # 8.4 GB
+    small: int = 100_000
+
 
 # Does what the lines on its standard input say, and answers when each was begun.
 _PRODUCER = """
@@ -34,7 +56,8 @@ import sys, time
 import numpy as np
 import napari_streaming as ns
 
-big = np.random.default_rng(0).integers(1000, 4000, (2048, 2048)).astype("uint16")
+side = int(sys.argv[2])
+big = np.random.default_rng(0).integers(1000, 4000, (side, side)).astype("uint16")
 small = np.random.default_rng(0).integers(0, 255, (64, 64)).astype("uint8")
 planes = [big + np.uint16(i) for i in range(50)]
 angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
@@ -79,13 +102,13 @@ with ns.Publisher(sys.argv[1]) as pub:
 class _Bench:
     """A window, and a producer in a process of its own that does what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, side: int) -> None:
         self.viewer, self._dock = open_window(
             "tcp://127.0.0.1:0?listen", title="napari-streaming bench"
         )
         self.streams: Catalog = self._dock.session.receiver.layers
         self._producer = subprocess.Popen(
-            [sys.executable, "-c", _PRODUCER, self._dock.session.receiver.urls[0]],
+            [sys.executable, "-c", _PRODUCER, self._dock.session.receiver.urls[0], str(side)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -152,8 +175,13 @@ class _Bench:
         return bool(self.viewer.layers) and bool(self.canvas().max() > 100)
 
 
-def measure() -> dict[str, Any]:
+def measure(effort: Effort | None = None) -> dict[str, Any]:
     """Measure in a napari window of our own.
+
+    Parameters
+    ----------
+    effort : Effort, optional
+        By default what ``docs/benchmarks.md`` describes.
 
     Returns
     -------
@@ -182,26 +210,31 @@ def measure() -> dict[str, Any]:
     StreamingError
         Nothing came.
     """
-    bench = _Bench()
+    effort = effort or Effort()
+    bench = _Bench(effort.side)
     try:
         return (
-            _spilling(bench)  # first: nothing else has taken memory yet
-            | _first_pixels(bench)
-            | {"fifty_planes_s": _spread([_fifty(bench, i) for i in range(_REPEATS)])}
-            | _under_load(bench)
-            | _polygons(bench)
+            _spilling(bench, effort)  # first: nothing else has taken memory yet
+            | _first_pixels(bench, effort)
+            | {"fifty_planes_s": _spread([_fifty(bench, i) for i in range(effort.repeats)])}
+            | _under_load(bench, effort)
+            | _polygons(bench, effort)
             | _metrics(bench)
-            | {"flatness": _flatness(bench, "small", _EARLY, _LATE)}
+            | {"flatness": _flatness(bench, "small", 100, effort.small - 100)}
         )
     finally:
         bench.close()
 
 
-def _first_pixels(bench: _Bench) -> dict[str, Any]:
+def _first_pixels(bench: _Bench, effort: Effort) -> dict[str, Any]:
     """Measure a first plane through the stream and without it, in turns."""
     ours, alone = [], []
-    plane = np.random.default_rng(0).integers(1000, 4000, (1, 2048, 2048)).astype("uint16")
-    for i in range(_REPEATS):
+    plane = (
+        np.random.default_rng(0)
+        .integers(1000, 4000, (1, effort.side, effort.side))
+        .astype("uint16")
+    )
+    for i in range(effort.repeats):
         bench.tell("big", f"first-{i}")
         ours.append(1e3 * bench.seconds_until(bench.is_drawn))
         bench.viewer.layers.clear()
@@ -223,19 +256,19 @@ def _fifty(bench: _Bench, i: int) -> float:
     return seconds
 
 
-def _under_load(bench: _Bench) -> dict[str, Any]:
+def _under_load(bench: _Bench, effort: Effort) -> dict[str, Any]:
     updates = [0]
 
     def count() -> None:
         updates[0] += 1
 
-    bench.tell("flat-out", "load", count=int(_LOAD_S))
+    bench.tell("flat-out", "load", count=round(_WARM_S + effort.load))
     bench.wait(lambda: "load" in bench.viewer.layers)
     bench.viewer.layers["load"].events.set_data.connect(count)
     bench.rest(0.5)
     updates[0], bench.longest_stall = 0, 0.0
     start = time.monotonic()
-    bench.rest(_LOAD_S - 2.0)
+    bench.rest(effort.load)
     rate, stall = updates[0] / (time.monotonic() - start), bench.longest_stall
     bench.begun_and_ended()
     bench.viewer.layers.clear()
@@ -243,9 +276,9 @@ def _under_load(bench: _Bench) -> dict[str, Any]:
     return {"hz_under_load": rate, "stall_ms": 1e3 * stall}
 
 
-def _polygons(bench: _Bench) -> dict[str, Any]:
+def _polygons(bench: _Bench, effort: Effort) -> dict[str, Any]:
     sent, shown = [], []
-    for i in range(_REPEATS):
+    for i in range(effort.repeats):
         name = f"polygons-{i}"
         bench.tell("polygons", name)
         bench.wait(partial(_grew, bench, name, 0))
@@ -263,16 +296,16 @@ def _metrics(bench: _Bench) -> dict[str, Any]:
     bench.longest_stall = 0.0
     bench.tell("metrics", "energy", count=count)
 
-    def all_came() -> bool:
+    def all_came() -> object:
         series = bench.streams.metrics.get("energy")
-        return series is not None and bool(series.values) and series.values[-1] == count - 1
+        return series is not None and len(series.values) and series.values[-1] == count - 1
 
     seconds = bench.seconds_until(all_came)
     came = len(bench.streams.metrics["energy"].values)
     return {"metrics_per_s": came / seconds, "metrics_stall_ms": 1e3 * bench.longest_stall}
 
 
-def _spilling(bench: _Bench) -> dict[str, Any]:
+def _spilling(bench: _Bench, effort: Effort) -> dict[str, Any]:
     before = bench.streams.memory[1]
     bench.streams.set_budget(_BUDGET)
     most = [0]
@@ -285,7 +318,7 @@ def _spilling(bench: _Bench) -> dict[str, Any]:
     watcher = threading.Thread(target=look)
     watcher.start()
     try:
-        flatness = _flatness(bench, "big", 20, _PLANES_2048 - 100)
+        flatness = _flatness(bench, "big", 20, effort.large - 100)
     finally:
         done.set()
         watcher.join()

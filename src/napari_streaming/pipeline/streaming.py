@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 _TOTAL_S = 4.0
 _PATIENCE_S = 0.5  # with a viewer that takes nothing
 _COMING_S = 1.0
-_SETTLE_S = 0.2
+_SETTLE_S = 0.1  # for each time that a viewer falls silent
 # Viewers connect a moment after the workers began, or as late as napari takes to start.
 _LISTENING = PublisherSettings(history=256 * MIB)
 
@@ -133,8 +133,7 @@ class Streams:
             pulse = self._pulses[url]
             if not publisher.stats().sinks[0].viewers or pulse.feel():
                 continue
-            end = min(time.monotonic() + _SETTLE_S, pulse.owed_since + _PATIENCE_S)
-            publisher.flush(max(0.0, end - time.monotonic()))
+            publisher.flush(max(0.0, pulse.owed_since + _SETTLE_S - time.monotonic()))
 
     def status(self, level: StatusLevel, text: str) -> None:
         """Tell all viewers a line."""
