@@ -113,6 +113,7 @@ def test_half_a_file_is_told_once_and_streamed_when_it_is_whole(
     until(lambda: watch.said("cut.tif"))
     tifffile.imwrite(tmp_path / "other.tif", plane())
     until(lambda: watch.received("other"))
+    assert len(watch.said("cut.tif cannot be read: it is incomplete or damaged")) == 1
     assert len(watch.said("cut.tif")) == 1
     assert [line.level for line in viewer.layers.log if "cut.tif" in line.text] == ["warning"]
     with (tmp_path / "cut.tif").open("ab") as file:
