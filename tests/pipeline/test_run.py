@@ -136,9 +136,24 @@ def test_points_and_numbers(run, steps, party, tmp_path):
     assert result.written == ("out/spots/A01.csv", "out/mean/A01.csv")
     assert (tmp_path / "out/mean/A01.csv").read_text().split()[-1].split(",")[-1] == "7.0"
     (metric,) = viewer.messages(Metric)
-    assert (metric.name, metric.values) == ("mean", [7.0])
+    assert (metric.name, metric.steps, metric.values) == ("mean", [1.0], [7.0])
     (item,) = viewer.messages(Item)
     assert item.at == {"well": "A01"}
+
+
+def test_numbers_lie_along_their_graph_in_the_order_of_the_plate(run, receiver, until):
+    viewer = receiver()
+    values = {"B01": 3.0, "A02": 2.0, "A01": 1.0}
+    source = {(w, c): np.full((2, 2), v) for w, v in values.items() for c in ("DAPI", "GFP")}
+    mean = Step("mean", np.mean, output=OUT, stream=Stream(name="brightness"))
+    run(mean, source=source, axes=("well", "channel"))
+    until(lambda: all(len(series) == 3 for series in viewer.layers.metrics.values()))
+    assert {
+        name: dict(zip(series.steps, series.values, strict=True))
+        for name, series in viewer.layers.metrics.items()
+    } == dict.fromkeys(["brightness/DAPI", "brightness/GFP"], {1: 1, 2: 2, 3: 3})
+    said = [line.text for line in viewer.layers.log if "graph" in line.text]
+    assert said == ["graph brightness: along it 1 to 2 are A01 to A02, 3 is B01"]
 
 
 def test_a_step_that_raises_costs_its_well_and_viewers_are_told(run, steps, party):

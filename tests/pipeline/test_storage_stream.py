@@ -71,8 +71,9 @@ def test_all_kinds_reach_a_viewer(store, receiver, until):
     assert layers["rgb"].declare.rgb
     until(lambda: layers["spots"].stats().received == 4)
     assert sorted(layers["spots"].features["area"]) == [0, 1, 2, 3]
-    assert list(layers.metrics["count A01"].values) == [3, 5.5]
-    assert list(layers.metrics["count A01"].steps) == [0, 1]
+    assert list(layers.metrics["count/A01"].values) == [3, 5.5]
+    assert list(layers.metrics["count/A01"].steps) == [0, 1]
+    assert list(layers.metrics["score"].steps) == [1]
 
 
 def test_the_same_lines_save_to_files_and_to_a_viewer(tmp_path, receiver, until):

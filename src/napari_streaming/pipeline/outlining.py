@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from napari_streaming.pipeline.graphs import legend, plate_order
 from napari_streaming.pipeline.plan import Plan
 from napari_streaming.pipeline.streaming import Streams
 from napari_streaming.pipeline.work import Report
@@ -31,6 +32,7 @@ class Outliner:
         self._explained = plan.explain().steps[:_MOST_STEPS]
         self._done = dict.fromkeys((step.name for step in plan.steps), 0)
         self._failed = dict(self._done)
+        self._wells, self._graphs = plate_order(plan.wells), set[str]()
         self._told = float("-inf")
         self._tell()
 
@@ -38,6 +40,10 @@ class Outliner:
         """Take note of what became of a well."""
         for name in report.done:
             self._done[name] += 1
+        for name in report.graphs:
+            if name not in self._graphs:
+                self._graphs.add(name)
+                self._streams.status("info", f"graph {name}: along it {legend(self._wells)}")
         failure = report.failure
         if failure is not None:
             if failure.step in self._failed:

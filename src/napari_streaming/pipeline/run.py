@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from napari_streaming.errors import PipelineError
+from napari_streaming.pipeline.graphs import plate_order
 from napari_streaming.pipeline.outlining import Outliner
 from napari_streaming.pipeline.plan import Plan
 from napari_streaming.pipeline.streaming import Streams
@@ -113,6 +114,7 @@ def run_plan(
         axes=plan.axes,
         root=plan.root.absolute(),
         steps=plan.steps,
+        wells=plate_order(plan.wells),
         urls=tuple(viewer.url for viewer in plan.viewers),
         listening=tuple(viewer.url for viewer in plan.viewers if viewer.comes),
     )

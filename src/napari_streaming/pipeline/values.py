@@ -96,6 +96,8 @@ class About:
         For viewers, and OME-Zarr's window.
     qos : {"latest", "reliable"}
         Whether the newest planes win where a viewer is slow, or none may be lost.
+    order : sequence of int, float or str
+        How wells lie along a viewer's graphs of numbers; by default as they come.
     """
 
     kind: ValueKind | None = None
@@ -106,6 +108,7 @@ class About:
     colormap: str = ""
     contrast_limits: tuple[float, float] | None = None
     qos: QualityOfService = "latest"
+    order: Sequence[Coordinate] = ()
 
 
 def kind_of(value: Any, said: ValueKind | None = None) -> ValueKind:

@@ -272,10 +272,11 @@ def _open_tiff(path: Path) -> _Stored:
         if len(file.series) > 1:
             logger.warning("%s: only the first of its %d images", path, len(file.series))
         series = file.series[0]
-        if series.keyframe.compression not in tifffile.TIFF.DECOMPRESSORS:
+        compression = tifffile.COMPRESSION(series.keyframe.compression)
+        if compression not in tifffile.TIFF.DECOMPRESSORS:
             raise DataError(
-                f"{path} is compressed with {series.keyframe.compression.name}, which needs a "
-                "further package: pip install imagecodecs"
+                f"{path} is compressed with {compression.name}, which needs a further package: "
+                "pip install imagecodecs"
             )
         array = zarr.open_array(series.aszarr(level=0, chunkmode="page"), mode="r")
         # Q and I are what tifffile calls axes that it knows nothing of.
