@@ -158,6 +158,22 @@ def test_a_publisher_of_its_own_is_closed_with_the_storage(tmp_path, party, unti
     until(lambda: not viewer.links)
 
 
+@pytest.mark.parametrize(
+    ("path", "at"),
+    [
+        ("a.tif", []),
+        ("a/A01_t1.tif", []),
+        ("a.tif", [{"t": 0}, {"t": 0}]),
+        ("a.tif", [{"t": 0, "z": 1}, {"z": 1, "t": 0}]),
+    ],
+)
+def test_arrays_that_would_cover_each_other(store, receiver, path, at):
+    viewer = receiver(f"{URL}?listen")
+    with pytest.raises(StorageError, match=r"2 values, .* do not tell them apart: say .* with at="):
+        store.save_batch([np.zeros((2, 2))] * 2, [path] * 2, BACKEND, at=at)
+    assert not viewer.layers
+
+
 def test_what_cannot_be_streamed(tmp_path):
     for url, value, says in [
         ("", np.zeros((2, 2)), "it is not known where to stream to; say Storage"),

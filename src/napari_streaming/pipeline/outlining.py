@@ -9,6 +9,7 @@ from napari_streaming.pipeline.plan import Plan
 from napari_streaming.pipeline.streaming import Streams
 from napari_streaming.pipeline.work import Report
 from napari_streaming.wire.messages import Outline, OutlineStep
+from napari_streaming.wording import counted
 
 __all__ = ["Outliner"]
 
@@ -55,10 +56,11 @@ class Outliner:
     def finish(self, failed: int) -> None:
         """Say how it ended."""
         self._tell()
+        wells = counted(self._total, "well")
         if failed:
-            self._streams.status("error", f"{self._title}: {failed} of {self._total} wells failed")
+            self._streams.status("error", f"{self._title}: {failed} of {wells} failed")
         else:
-            self._streams.status("complete", f"{self._title}: {self._total} wells are done")
+            self._streams.status("complete", f"{self._title}: {wells} done")
 
     def _tell(self) -> None:
         self._told = time.monotonic()

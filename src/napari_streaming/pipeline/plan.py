@@ -13,6 +13,7 @@ from napari_streaming.pipeline.model import Stream
 from napari_streaming.pipeline.rule import Decision, Role, Target, decide
 from napari_streaming.uri import parse_url
 from napari_streaming.wire.messages import Coordinate
+from napari_streaming.wording import counted
 
 if TYPE_CHECKING:
     from napari_streaming.pipeline.run import OnProgress, Result
@@ -117,7 +118,7 @@ class Explanation:
     wells: int
 
     def __str__(self) -> str:
-        lines = [f"{self.title}: {self.wells} wells, {len(self.steps)} steps"]
+        lines = [f"{self.title}: {counted(self.wells, 'well')}, {counted(len(self.steps), 'step')}"]
         for number, step in enumerate(self.steps, 1):
             written = "; ".join(step.written) or "nowhere"
             streamed = f"to {step.url}" if step.streamed else "no"
@@ -227,7 +228,8 @@ class Plan:
         Returns
         -------
         Result
-            What was done, what failed, and what was written.
+            What was done, what failed, and what was written; of a dry run in its `dry` what
+            would have been done. It can be printed.
 
         Raises
         ------

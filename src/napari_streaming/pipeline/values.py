@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from napari_streaming.errors import DataError
 from napari_streaming.wire.messages import Coordinate, QualityOfService
+from napari_streaming.wording import counted
 
 __all__ = ["About", "Coordinates", "Points", "Value", "ValueKind", "kind_of"]
 
@@ -49,7 +50,7 @@ class Points:
         for name, column in columns.items():
             if column.shape != (len(rows),):
                 raise DataError(
-                    f"feature {name!r} of shape {column.shape} for {len(rows)} points: "
+                    f"feature {name!r} of shape {column.shape} for {counted(len(rows), 'point')}: "
                     "one value for each is needed"
                 )
         object.__setattr__(self, "coordinates", rows.astype(np.float64))

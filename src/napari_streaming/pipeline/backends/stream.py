@@ -10,7 +10,7 @@ from typing import Any
 
 from napari_streaming.errors import DataError
 from napari_streaming.pipeline.backends.base import Backend, Batch
-from napari_streaming.pipeline.backends.stack import is_colour
+from napari_streaming.pipeline.backends.stack import check_apart, is_colour
 from napari_streaming.pipeline.graphs import Graphs
 from napari_streaming.pipeline.values import About, Coordinates, Points, Value
 from napari_streaming.publish.publisher import Publisher
@@ -49,8 +49,9 @@ class StreamBackend(Backend):
         publisher = self._publisher()
         name, from_path = read_name(batch.path)
         name = batch.about.name or name
-        for value, here in zip(batch.values, batch.at, strict=True):
-            at = here or from_path
+        where = [here or from_path for here in batch.at]
+        check_apart(where)
+        for value, at in zip(batch.values, where, strict=True):
             if batch.kind == "metric":
                 metric, step = self._graphs.place(name, at, batch.about.order)
                 publisher.metric(metric, float(value), step)  # type: ignore[arg-type]
