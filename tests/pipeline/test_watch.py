@@ -77,6 +77,23 @@ def test_what_is_overwritten_takes_its_place(tmp_path, watching, until):
     assert list(watch.layers) == ["a"]
 
 
+def test_what_is_overwritten_with_another_size_is_another_layer_and_says_why(
+    tmp_path, watching, until, viewer
+):
+    tifffile.imwrite(tmp_path / "a.tif", plane(1))
+    watch = watching()
+    until(lambda: watch.shows("a", 1))
+    for value, shape in [(2, (7, 8)), (3, (6, 8)), (4, (7, 8))]:
+        tifffile.imwrite(tmp_path / "a.tif", plane(value, shape))
+        until(lambda: watch.shows("a" if shape == (6, 8) else "a [2]", value))  # noqa: B023
+    assert watch.lines == [
+        "a is 7 x 8 uint16 now, and was 6 x 8 uint16: viewers show that as another layer, "
+        '"a [2]", beside the first one'
+    ]
+    (line,) = (line.text for line in viewer.layers.log if "[2]" in line.text)
+    assert line == "'a' is shown as 'a [2]' from now on: shape 7 x 8, before 6 x 8"
+
+
 def test_a_file_that_is_renamed_into_place_is_streamed_at_once(tmp_path, watching, until):
     watch = watching(settle=NEVER)
     ends = [tmp_path / ".a.tif", tmp_path / ".b.tif"]

@@ -206,9 +206,10 @@ def _taken_apart(
         shape = np.shape(result)[: len(lengths)] if isinstance(result, np.ndarray) else ()
     if shape != lengths:
         says = f"gives={ {n: list(v) for n, v in leading.items()} }" if given else "over="
+        needed = " x ".join(map(str, lengths)) + (" item" if prod(lengths) == 1 else " items")
         raise PipelineError(
             f"it returned {_described(result)}, and {says} needs "
-            f"{' x '.join(map(str, lengths))} items along {', '.join(leading)}: return an array "
+            f"{needed} along {', '.join(leading)}: return an array "
             "with these leading axes, or say gives={} if it makes one item of all"
         )
     for place in np.ndindex(*lengths):

@@ -184,7 +184,7 @@ class Plan:
         perhaps = "" if any(t.overwrite for t in step.targets) else ", if not there yet"
         counted = [
             (why if left_out else why + perhaps)
-            + (f" ({count} of {len(decisions)} wells)" if count < len(decisions) else "")
+            + (f" ({count} of {counted(len(decisions), 'well')})" if count < len(decisions) else "")
             for (left_out, why), count in sorted(reasons.items(), key=lambda r: (r[0][0], -r[1]))
         ]
         return StepExplanation(
