@@ -182,7 +182,7 @@ class Plan:
         reasons = Counter((not decision.streamed, decision.why) for decision in decisions)
         # Whether something is there already is looked up by the run, where it writes.
         perhaps = "" if any(t.overwrite for t in step.targets) else ", if not there yet"
-        counted = [
+        why_so = [
             (why if left_out else why + perhaps)
             + (f" ({count} of {counted(len(decisions), 'well')})" if count < len(decisions) else "")
             for (left_out, why), count in sorted(reasons.items(), key=lambda r: (r[0][0], -r[1]))
@@ -196,7 +196,7 @@ class Plan:
             streamed=sum(decision.streamed for decision in decisions),
             total=len(decisions),
             url=parse_url(step.stream.url).redacted() if step.stream.url else "",
-            why=tuple(counted) or ("there are no wells",),
+            why=tuple(why_so) or ("there are no wells",),
         )
 
     def run(

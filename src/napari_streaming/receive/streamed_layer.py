@@ -290,7 +290,7 @@ _TOLD = ("shape", *_STRUCTURE, "scale", "translate")
 def _said(field: str, value: Any) -> str:
     """Return a field of a declaration for people."""
     if field == "dtype":
-        return np.dtype(value).name
+        return str(np.dtype(value))
     if isinstance(value, Mapping | tuple):
         return (" x " if field == "shape" else ", ").join(map(str, value)) or "none"
     return str(value)
