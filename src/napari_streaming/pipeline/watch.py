@@ -186,7 +186,7 @@ class _FolderWatch:
         for paths in notices(
             self._folder, self._stop, self._tell, recursive=options.recursive, poll=options.poll
         ):
-            for path in paths:
+            for path in sorted(paths):
                 self._note(path)
             if time.monotonic() >= next_scan:
                 # At first; and later on for what the system did not tell.
