@@ -118,6 +118,7 @@ def test_a_file_that_may_be_written_to_waits(tmp_path, watching, until):
     until(lambda: watch.received("done"))
     stats = watch.end()
     assert (stats.files, stats.failed, stats.unfinished) == (1, 0, 1)
+    assert watch.lines == ["not streamed: slow.tif"]
 
 
 def test_half_a_file_is_told_once_and_streamed_when_it_is_whole(
@@ -227,6 +228,15 @@ def test_a_pattern_and_a_file_that_say_the_same_twice(tmp_path, watching, until)
     until(lambda: watch.shows(tmp_path.name, 1, well="A", t=5))
     until(lambda: watch.said("has an axis 't' itself, 2 long"))
     assert watch.end().failed == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"name": "all"}])
+def test_many_layers_are_not_what_was_meant(tmp_path, watching, until, options):
+    for number in range(18):
+        tifffile.imwrite(tmp_path / f"{number}.tif", plane(number))
+    watch = watching(**options)
+    until(lambda: sum(watch.received(name) for name in watch.layers) == 18)
+    assert len(watch.said("each file is a layer of its own; --pattern")) == (not options)
 
 
 def test_masks_become_labels(tmp_path, watching, until):

@@ -21,6 +21,7 @@ __all__ = ["Outlet", "Stopped"]
 _UNDER_WAY = 64 * 1024 * 1024
 _POLL = 0.02
 _SAY_AFTER = 1.0
+_FEW = 16  # layers, more than anybody wants to toggle by hand
 
 
 class Stopped(Exception):  # no error: somebody wants it to end
@@ -37,10 +38,14 @@ class Outlet:
         Ends waiting.
     tell : callable
         Called with a line for the user.
+    many : str
+        What to tell once there are many layers, if anything.
     """
 
-    def __init__(self, publisher: Publisher, stop: Event, tell: Callable[[str], None]) -> None:
-        self._publisher, self._stop, self._tell = publisher, stop, tell
+    def __init__(
+        self, publisher: Publisher, stop: Event, tell: Callable[[str], None], many: str = ""
+    ) -> None:
+        self._publisher, self._stop, self._tell, self._many = publisher, stop, tell, many
         self._is_waiting = False
         self._looks: dict[str, list[tuple[tuple[int, ...], str, bool]]] = {}
 
@@ -84,6 +89,9 @@ class Outlet:
         if look in looks:
             return
         looks.append(look)
+        if len(self._looks) > _FEW and self._many:
+            self._tell(self._many)
+            self._many = ""
         if len(looks) > 1:
             self._tell(
                 f"{layer} is {_described(look)} now, and was {_described(looks[0])}: viewers show "
