@@ -56,4 +56,4 @@ def test_the_package_itself_is_light():
     found = imported(["napari_streaming"])
     assert not found & HEAVY
     rooms = {name.split(".")[1] for name in found if name.startswith("napari_streaming.")}
-    assert rooms <= {"errors", "uri", "settings", "wire", "transport", "publish"}
+    assert rooms <= {"errors", "uri", "settings", "wording", "wire", "transport", "publish"}

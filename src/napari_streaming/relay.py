@@ -56,6 +56,7 @@ from napari_streaming.wire.messages import (
     Subscribe,
 )
 from napari_streaming.wire.session import view_address
+from napari_streaming.wording import counted
 
 __all__ = ["Relay"]
 
@@ -284,7 +285,7 @@ class _Source:
             if ack is not None and link.send(ack) is None:
                 known.receipts.take_back()
         if self._lost and time.monotonic() >= self._tell_at:
-            self._say("warning", f"{self._lost} items did not reach this relay in time")
+            self._say("warning", f"{counted(self._lost, 'item')} did not reach this relay in time")
             self._lost, self._tell_at = 0, time.monotonic() + _LOSSES_TOLD
 
     def received(self, link: Link, message: Message, buffers: Sequence[Buffer]) -> None:

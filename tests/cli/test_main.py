@@ -194,7 +194,7 @@ def test_the_demo_publishes_every_well(viewer):
     counts = [len(np.unique(labels)) - 1 for labels in np.asarray(layers["nuclei"].data)]
     assert list(layers.metrics["nuclei count"].values) == counts
     lines = {(line.level, line.text) for line in layers.log}
-    assert ("complete", "nuclei demo: 6 wells are done") in lines
+    assert ("complete", "nuclei demo: 6 wells done") in lines
     assert set(layers) == {"tissue", "hematoxylin", "DAB", "nuclei", "centroids"}
     assert {layer.stats().received for layer in layers.values()} == {6}
     assert layers["nuclei"].data.shape[:3] == (6, 256, 170)

@@ -93,3 +93,22 @@ def test_a_million_points_stay_smooth(qtbot):
         QApplication.processEvents()
         took.append(time.perf_counter() - start)
     print(f"one more point takes {sorted(took)[2] * 1e3:.0f} ms")
+
+
+def test_the_wells_of_a_plate_are_dots_in_their_order(dock, viewer, until):
+    graphs = dock.findChild(MetricGraphs)
+    dock.findChild(QTabWidget).setCurrentIndex(1)
+    with ns.Publisher(dock.session.receiver.urls[0]) as pub:
+        for well in (3, 1, 2, 1):  # one of them was done twice
+            pub.metric("count", 10.0 * well, well)
+        pub.metric("count", 99, 1)
+        for site in range(20):
+            pub.metric(f"area/site {site}", site, 1)
+        assert pub.flush(10)
+        until(lambda: sorted(curves(graphs)) == ["area", "count"])
+        until(lambda: curves(graphs)["count"] and len(curves(graphs)["area"]) == 20)
+    (curve,) = (c for c in graphs._graphs["count"].plot.items if isinstance(c, PlotDataItem))
+    steps, values = curve.getOriginalDataset()
+    assert (steps.tolist(), values.tolist()) == ([1, 2, 3], [99, 20, 30])
+    assert curve.opts["symbol"] == "o"
+    assert not graphs._graphs["area"]._legend.isVisible(), "nobody could read it"

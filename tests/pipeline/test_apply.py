@@ -123,7 +123,7 @@ def test_numbers_are_stacked_to_a_row():
     [
         (lambda v: v[:2], {"over": "z"}, r"shape \(2, 2, 3\).*over= needs 3 .*gives=\{\}"),
         (lambda v: v.max(0), {"over": "z"}, "needs 3 items along z"),
-        (lambda v: [v[0]], {"over": "z"}, "returned 1 values"),
+        (lambda v: [v[0]], {"over": "z"}, "returned 1 value,"),
         (lambda v: 3.0, {"over": "z"}, "needs 3 items"),
         (lambda v: v, {"over": "z", "gives": {"channel": "HD"}}, "channel.*list"),
         (lambda p: None, {}, "returned None; end it with: return"),
@@ -155,7 +155,8 @@ def test_a_step_cannot_change_its_input():
         return plane
 
     with pytest.raises(
-        PipelineError, match=r"changes its input.*copy first: plane = plane.copy\(\)"
+        PipelineError,
+        match=r"\(output array is read-only\); inputs are read-only.*plane = plane.copy\(\)",
     ):
         apply(spoil, items)
     assert not items[0].value.any()
@@ -169,6 +170,30 @@ def test_a_step_cannot_change_its_input():
     assert not spots.coordinates.any()  # it was given a copy
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda plane: plane.sort(),
+        lambda plane: plane.fill(1),
+        lambda plane: np.put(plane, 0, 1),
+        lambda plane: plane.__setitem__(0, 1),
+        lambda plane: memoryview(plane).__setitem__((0, 0), 1),
+    ],
+)
+def test_all_ways_to_write_to_an_input_are_explained(write):
+    with pytest.raises(PipelineError, match="inputs are read-only"):
+        apply(write)
+
+
+def test_what_else_is_read_only_is_not_the_input():
+    def save(plane):
+        raise ValueError("store was opened in read-only mode and does not support writing")
+
+    with pytest.raises(ValueError, match="opened in read-only mode") as raised:
+        apply(save)
+    assert not isinstance(raised.value, PipelineError)
+
+
 def test_what_the_function_raises_comes_out():
     def divide(plane):
         raise ZeroDivisionError("by 0")
@@ -178,7 +203,7 @@ def test_what_the_function_raises_comes_out():
 
 
 def test_stacks_with_holes_or_of_different_shapes():
-    with pytest.raises(PipelineError, match=r"5 items of 'source'.* do not fill"):
+    with pytest.raises(PipelineError, match=r"5 items of 'source'.* cannot fill"):
         apply(lambda v: v, stack()[:-1], over=["z", "channel"])
     odd = [*stack(["DAPI"], [0]), Item({"well": "A01", "channel": "DAPI", "z": 1}, np.ones((9, 9)))]
     with pytest.raises(PipelineError, match="different shapes"):

@@ -111,6 +111,24 @@ def test_wells_are_chosen_and_keep_their_order():
 
 
 @pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"overwrite": "no"}, "overwrite='no': use True or False"),
+        ({"stream": URL}, r"use Stream\("),
+        ({"stream": Stream(enabled="no")}, "step 'a': enabled='no'"),
+    ],
+)
+def test_what_is_wrong_of_the_whole_pipeline(wrong, message):
+    with pytest.raises(PipelineError, match=message):
+        Pipeline([Step("a", same)], **wrong).compile(grid())
+
+
+def test_one_is_no_more_than_one():
+    plan = compiled(Step("a", same), source={"A01": np.ones((2, 2))})
+    assert str(plan.explain()).startswith("pipeline: 1 well, 1 step\n")
+
+
+@pytest.mark.parametrize(
     ("steps", "message"),
     [
         ([], "no steps"),
@@ -151,6 +169,11 @@ def test_wells_are_chosen_and_keep_their_order():
         ([Step("a", same, stream=Stream(contrast_limits=5))], "contrast_limits=5"),
         ([Step("a", same, stream=Stream(scale=0.5))], r"scale=0.5.*like \(0.5, 0.5\)"),
         ([Step("a", same, stream=Stream(scale=(0, 1)))], "the size of a pixel"),
+        ([Step("a", same, stream=Stream(scale=(0.5,)))], r"scale=\(0.5,\): use the size of"),
+        ([Step("a", same, stream=Stream(enabled="no"))], "'a': enabled='no': use True or False"),
+        ([Step("a", same, stream=Stream(persistent=3))], "'a': persistent=3: use True or False"),
+        ([Step("a", same, stream=Stream(name=3))], "'a': name=3: use a text"),
+        ([Step("a", same, output=Materialize("x", overwrite="no"))], "overwrite='no': use True"),
         ([Step("a", same, where={"well": "A01"})], r"where: every well.*wells=...\) chooses"),
         ([Step("a", same, output=OUT, materialize=OUT)], "main output and its checkpoint are both"),
     ],

@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from napari_streaming.errors import PipelineError
@@ -38,6 +39,21 @@ def viewer(party):
 def shown(viewer):
     """Return the wells of the planes that a viewer got, of each layer."""
     return sorted(item.at["well"] for item in viewer.messages(Item))
+
+
+def test_numbers_of_all_processes_are_one_curve(run, steps, receiver, tmp_path, until):
+    viewer = receiver("tcp://127.0.0.1:0?listen")
+    (tmp_path / "met").mkdir()
+    run(
+        Step("meet", steps.Meet(tmp_path / "met", 2)),
+        Step("mean", np.mean, output=OUT),
+        source=steps.wells(6),
+        url=viewer.urls[0].partition("#")[0],
+    )
+    until(lambda: len(viewer.layers.metrics.get("mean", ())) == 6)
+    mean = viewer.layers.metrics["mean"]
+    assert dict(zip(mean.steps, mean.values, strict=True)) == {n: n for n in range(1, 7)}
+    until(lambda: any("1 to 6 are A01 to A06" in line.text for line in viewer.layers.log))
 
 
 def test_planes_of_all_processes_fill_one_layer(run, steps, receiver, tmp_path, until):

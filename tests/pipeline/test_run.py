@@ -136,9 +136,24 @@ def test_points_and_numbers(run, steps, party, tmp_path):
     assert result.written == ("out/spots/A01.csv", "out/mean/A01.csv")
     assert (tmp_path / "out/mean/A01.csv").read_text().split()[-1].split(",")[-1] == "7.0"
     (metric,) = viewer.messages(Metric)
-    assert (metric.name, metric.values) == ("mean", [7.0])
+    assert (metric.name, metric.steps, metric.values) == ("mean", [1.0], [7.0])
     (item,) = viewer.messages(Item)
     assert item.at == {"well": "A01"}
+
+
+def test_numbers_lie_along_their_graph_in_the_order_of_the_plate(run, receiver, until):
+    viewer = receiver()
+    values = {"B01": 3.0, "A02": 2.0, "A01": 1.0}
+    source = {(w, c): np.full((2, 2), v) for w, v in values.items() for c in ("DAPI", "GFP")}
+    mean = Step("mean", np.mean, output=OUT, stream=Stream(name="brightness"))
+    run(mean, source=source, axes=("well", "channel"))
+    until(lambda: all(len(series) == 3 for series in viewer.layers.metrics.values()))
+    assert {
+        name: dict(zip(series.steps, series.values, strict=True))
+        for name, series in viewer.layers.metrics.items()
+    } == {f"brightness/{channel}": {1: 1, 2: 2, 3: 3} for channel in ("DAPI", "GFP")}
+    said = [line.text for line in viewer.layers.log if "graph" in line.text]
+    assert said == ["graph brightness: along it 1 to 2 are A01 to A02, 3 is B01"]
 
 
 def test_a_step_that_raises_costs_its_well_and_viewers_are_told(run, steps, party):
@@ -218,7 +233,44 @@ def test_a_dry_run_touches_nothing(run, steps, tmp_path):
         dry_run=True,
     )
     assert result.ok and result.done == () and not ran and files(tmp_path) == []
+    assert str(result) == (
+        "dry run, nothing was done; a run does this:\n"
+        "pipeline: 1 well, 1 step\n"
+        "1. a\n"
+        "     written:  main output: out/a (disk)\n"
+        "     streamed: to tcp://127.0.0.1:5999: it is written as main output"
+    )
+    assert result.dry.steps[0].streamed == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_result_can_be_printed(run, steps):
+    result = run(Step("a", steps.fail_on_two, output=OUT), source=steps.wells(2))
+    assert result.dry is None
+    assert str(result) == (
+        "1 of 2 wells done, 1 file written\n  step 'a', well A02: ValueError: no focus"
+    )
+    assert str(run(Step("a", np.copy, output=OUT), source=steps.wells(1))).startswith(
+        "1 of 1 well "
+    )
+
+
+def test_a_step_that_writes_to_its_input_is_named(run, steps):
+    def spoil(plane):
+        plane += 1
+        return plane
+
+    result = run(Step("spoil", spoil), source=steps.wells(1))
+    says = str(result.failures[0])
+    assert says.startswith("step 'spoil', well A01: it writes to a read-only array")
+    assert "plane = plane.copy()" in says
+
+
+def test_a_scale_of_too_many_numbers_names_the_step_and_the_well(run, steps):
+    step = Step("a", steps.double, output=OUT, stream=Stream(scale=(9, 9, 1, 1)))
+    result = run(step, source=steps.wells(1))
+    says = str(result.failures[0])
+    assert says.startswith("step 'a', well A01: ") and "scale=(9, 9, 1, 1): 4 values for 2" in says
 
 
 def test_without_a_screen_the_run_goes_on(run, steps, monkeypatch, caplog):

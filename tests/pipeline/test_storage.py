@@ -329,6 +329,9 @@ OTHER = np.zeros((2, 3), np.uint8)
         ([PLANE.astype(float)], ["a.tif"], "disk", [], {"kind": "labels"}, "labels are integers"),
         ([PLANE], ["a.tif"], "disk", [], {"kind": "points"}, "points are expected"),
         ([PLANE], ["a.tif"], "disk", [], {"scale": (1, 1), "units": "miles"}, "a file knows"),
+        ([PLANE], ["a.tif"], "disk", [], {"scale": (1,) * 4}, "4 values for 2 axes; give 2, or 3"),
+        ([PLANE], ["a.zarr"], "zarr", [], {"units": ["um"] * 4}, "'um'): 4 values for 2 axes"),
+        ([Points([[1, 2]])], ["a.csv"], "disk", [], {"scale": (1,) * 4}, "for 2 coordinates"),
         ([PLANE.astype(int) + 2**40], ["a.tif"], "disk", [], {}, "use the zarr backend"),
         ([Points([[1, 2]])] * 2, ["a.csv"] * 2, "disk", [{"q": 0}, {"q": 1}], {}, "into the path"),
         ([Points([[1]], {"index": [1]})], ["a.csv"], "disk", [], {}, "'index' is the name"),
@@ -361,7 +364,7 @@ def test_what_cannot_be_saved_is_named_and_leaves_nothing(
             [],
             "no backend 'tape'; use one of memory, disk, zarr, napari_stream",
         ),
-        ([], "disk", [], "disk: 1 arrays, 0 paths and 0 coordinates; give one path for each array"),
+        ([], "disk", [], "disk: 1 array, 0 paths and 0 coordinates; give one path for each array"),
         (["a.ome.tif"], "disk", [{}, {}], "coordinates for each or for none"),
     ],
 )

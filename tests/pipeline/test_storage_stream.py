@@ -71,8 +71,9 @@ def test_all_kinds_reach_a_viewer(store, receiver, until):
     assert layers["rgb"].declare.rgb
     until(lambda: layers["spots"].stats().received == 4)
     assert sorted(layers["spots"].features["area"]) == [0, 1, 2, 3]
-    assert list(layers.metrics["count A01"].values) == [3, 5.5]
-    assert list(layers.metrics["count A01"].steps) == [0, 1]
+    assert list(layers.metrics["count/A01"].values) == [3, 5.5]
+    assert list(layers.metrics["count/A01"].steps) == [0, 1]
+    assert list(layers.metrics["score"].steps) == [1]
 
 
 def test_the_same_lines_save_to_files_and_to_a_viewer(tmp_path, receiver, until):
@@ -155,6 +156,22 @@ def test_a_publisher_of_its_own_is_closed_with_the_storage(tmp_path, party, unti
         store.save_batch([np.zeros((2, 2))], ["a"], BACKEND)
         until(lambda: viewer.messages(Item))
     until(lambda: not viewer.links)
+
+
+@pytest.mark.parametrize(
+    ("path", "at"),
+    [
+        ("a.tif", []),
+        ("a/A01_t1.tif", []),
+        ("a.tif", [{"t": 0}, {"t": 0}]),
+        ("a.tif", [{"t": 0, "z": 1}, {"z": 1, "t": 0}]),
+    ],
+)
+def test_arrays_that_would_cover_each_other(store, receiver, path, at):
+    viewer = receiver(f"{URL}?listen")
+    with pytest.raises(StorageError, match=r"2 values, .* do not tell them apart: say .* with at="):
+        store.save_batch([np.zeros((2, 2))] * 2, [path] * 2, BACKEND, at=at)
+    assert not viewer.layers
 
 
 def test_what_cannot_be_streamed(tmp_path):

@@ -77,6 +77,23 @@ def test_what_is_overwritten_takes_its_place(tmp_path, watching, until):
     assert list(watch.layers) == ["a"]
 
 
+def test_what_is_overwritten_with_another_size_is_another_layer_and_says_why(
+    tmp_path, watching, until, viewer
+):
+    tifffile.imwrite(tmp_path / "a.tif", plane(1))
+    watch = watching()
+    until(lambda: watch.shows("a", 1))
+    for value, shape in [(2, (7, 8)), (3, (6, 8)), (4, (7, 8))]:
+        tifffile.imwrite(tmp_path / "a.tif", plane(value, shape))
+        until(lambda: watch.shows("a" if shape == (6, 8) else "a [2]", value))  # noqa: B023
+    assert watch.lines == [
+        "a is 7 x 8 uint16 now, and was 6 x 8 uint16: viewers show that as another layer, "
+        '"a [2]", beside the first one'
+    ]
+    (line,) = (line.text for line in viewer.layers.log if "[2]" in line.text)
+    assert line == "'a' is shown as 'a [2]' from now on: shape 7 x 8, before 6 x 8"
+
+
 def test_a_file_that_is_renamed_into_place_is_streamed_at_once(tmp_path, watching, until):
     watch = watching(settle=NEVER)
     ends = [tmp_path / ".a.tif", tmp_path / ".b.tif"]
@@ -101,6 +118,7 @@ def test_a_file_that_may_be_written_to_waits(tmp_path, watching, until):
     until(lambda: watch.received("done"))
     stats = watch.end()
     assert (stats.files, stats.failed, stats.unfinished) == (1, 0, 1)
+    assert watch.lines == ["not streamed: slow.tif"]
 
 
 def test_half_a_file_is_told_once_and_streamed_when_it_is_whole(
@@ -113,6 +131,7 @@ def test_half_a_file_is_told_once_and_streamed_when_it_is_whole(
     until(lambda: watch.said("cut.tif"))
     tifffile.imwrite(tmp_path / "other.tif", plane())
     until(lambda: watch.received("other"))
+    assert len(watch.said("cut.tif cannot be read: it is incomplete or damaged")) == 1
     assert len(watch.said("cut.tif")) == 1
     assert [line.level for line in viewer.layers.log if "cut.tif" in line.text] == ["warning"]
     with (tmp_path / "cut.tif").open("ab") as file:
@@ -209,6 +228,15 @@ def test_a_pattern_and_a_file_that_say_the_same_twice(tmp_path, watching, until)
     until(lambda: watch.shows(tmp_path.name, 1, well="A", t=5))
     until(lambda: watch.said("has an axis 't' itself, 2 long"))
     assert watch.end().failed == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"name": "all"}])
+def test_many_layers_are_not_what_was_meant(tmp_path, watching, until, options):
+    for number in range(18):
+        tifffile.imwrite(tmp_path / f"{number}.tif", plane(number))
+    watch = watching(**options)
+    until(lambda: sum(watch.received(name) for name in watch.layers) == 18)
+    assert len(watch.said("each file is a layer of its own; --pattern")) == (not options)
 
 
 def test_masks_become_labels(tmp_path, watching, until):

@@ -147,6 +147,38 @@ def test_a_plane_that_is_missing_its_end_says_so(tmp_path):
         list(image.planes())
 
 
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"ome": True},
+        {"imagej": True},
+        {"bigtiff": True, "metadata": None},
+        {"compression": "zlib", "tile": (16, 16)},
+        {"byteorder": ">"},
+    ],
+)
+def test_a_tiff_that_was_cut_is_not_taken_for_a_shorter_one(tmp_path, caplog, how, kept):
+    path = tmp_path / "cut.tif"
+    tifffile.imwrite(path, ramp(3, 64, 64), photometric="minisblack", **how)
+    whole = path.read_bytes()
+    assert len(read(path)[1]) == 3
+    path.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(DataError, match=r"cut\.tif.* is incomplete or damaged"):
+        read(path)
+    assert not caplog.records  # said once
+
+
+def test_a_compression_that_needs_a_package_names_it(tmp_path):
+    if tifffile.COMPRESSION.LZW in tifffile.TIFF.DECOMPRESSORS:
+        pytest.skip("imagecodecs is installed")
+    tifffile.imwrite(tmp_path / "a.tif", ramp(8, 8))
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
+        file.pages[0].tags["Compression"].overwrite(int(tifffile.COMPRESSION.LZW))
+    with pytest.raises(DataError, match=r"compressed with LZW, .*pip install imagecodecs"):
+        open_file(tmp_path / "a.tif")
+
+
 # ---- zarr --------------------------------------------------------------------------------
 
 

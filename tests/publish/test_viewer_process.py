@@ -264,6 +264,11 @@ def test_a_url_where_no_viewer_can_be_started_is_refused(wrong):
         start_viewer(parse_url(wrong))
 
 
+def test_whether_it_lasts_is_said_with_true_or_false(url):
+    with pytest.raises(ViewerError, match="persistent=3: use True or False"):
+        ns.Viewer(url, persistent=3)
+
+
 def test_a_port_of_another_program_is_left_to_it(remote, url, caplog):
     other = remote()
     other("import socket")

@@ -35,18 +35,24 @@ def test_the_same_structure_is_the_same_layer(catalog):
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "why"),
     [
-        {"dtype": "<u2"}, {"shape": (5, 4)}, {"axes": ("a", "b")},
-        {"units": ("um", "um")}, {"kind": "labels", "dtype": "<i4"},
+        ({"dtype": "<u2"}, "dtype uint16, before float32"),
+        ({"shape": (5, 4)}, "shape 5 x 4, before 4 x 5"),
+        ({"axes": ("a", "b")}, "axes a, b, before y, x"),
+        ({"units": ("um", "um")}, "units um, um, before none"),
+        (
+            {"kind": "labels", "dtype": "<i4"},
+            "kind labels, before image; dtype int32, before float32",
+        ),
     ],
-)  # fmt: skip
-def test_another_structure_is_a_new_revision_until_the_old_one_comes_back(catalog, changes):
+)
+def test_another_structure_is_a_new_revision_until_the_old_one_comes_back(catalog, changes, why):
     first, second = catalog.declare(image()), catalog.declare(image(**changes))
     third = catalog.declare(image(shape=(9, 9)))
     assert [first.name, second.name, third.name] == ["a", "a [2]", "a [3]"]
     assert catalog.declare(image(**changes)) is second and catalog.declare(image()) is first
-    assert catalog.log[0].text == "'a' changed its structure: shown as 'a [2]'"
+    assert catalog.log[0].text == f"'a' is shown as 'a [2]' from now on: {why}"
     assert len(catalog.log) == 2
 
 

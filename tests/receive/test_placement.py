@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,8 @@ from hypothesis import strategies as st
 from napari_streaming.receive.placement import Axes, Axis
 
 numbers = st.one_of(st.integers(-50, 50), st.floats(-50, 50))
-names = st.text(max_size=3)
+names = st.text(max_size=3).filter(lambda name: not re.fullmatch(r"[A-Z]{1,2}[0-9]{1,3}", name))
+wells = st.sampled_from(["A01", "A02", "A10", "B01", "H12", "Z1", "AA1", "AF48"])
 
 
 @given(st.lists(numbers))
@@ -33,7 +36,31 @@ def test_numbers_come_first_and_names_keep_the_order_of_their_arrival(values):
     assert all(expected[axis.index(value)] == value for value in values)
 
 
-@given(st.lists(numbers, min_size=1), st.data())
+@given(st.lists(st.one_of(wells, st.integers(0, 5))), st.booleans())
+def test_wells_lie_as_on_their_plate_whatever_is_done_first(values, is_watched):
+    axis = Axis("well")
+    for value in values:
+        axis.add(value)
+        if is_watched:
+            axis.view()
+    plate = ["A01", "A02", "A10", "B01", "H12", "Z1", "AA1", "AF48"]
+    expected = [*range(6), *plate]
+    expected = [value for value in expected if value in values]
+    assert axis.view().values[: axis.view().length] == expected
+    assert all(expected[axis.index(value)] == value for value in values)
+
+
+@pytest.mark.parametrize("is_watched", [True, False])
+def test_a_word_that_is_no_well_leaves_all_where_they_are(is_watched):
+    axis = Axis("well")
+    for value in ("B01", "A01", "mock", "A00", "B00"):
+        axis.add(value)
+        if is_watched:
+            axis.view()
+    assert axis.view().values == ["A01", "B01", "mock", "A00", "B00"]
+
+
+@given(st.lists(st.one_of(numbers, wells), min_size=1), st.data())
 def test_a_view_never_changes(values, data):
     axis = Axis("t")
     split = data.draw(st.integers(0, len(values)))

@@ -90,6 +90,16 @@ def test_everything_finds_its_place_and_is_acknowledged(pair, until):
     assert len(rec.layers.log) == 3, "it had said so"
 
 
+def test_a_run_of_several_publishers_ends_once(receiver, party, until):
+    rec = receiver()
+    workers = [party("memory://test", "publish", part_of="run 7") for _ in range(3)]
+    until(lambda: len(rec.sources[0].publishers) == 3)
+    for worker in workers:
+        worker.say(End("bye"))
+        settle(worker, until, 0, 1)
+    assert [line.text for line in rec.layers.log] == ["publish has ended"]
+
+
 def test_a_publisher_that_goes_without_a_word_is_reported(pair, until):
     rec, pub = pair
     pub.close()

@@ -309,6 +309,19 @@ def test_a_program_that_is_killed_and_started_again(page, remote):
     page.until("document.querySelector('.slider output').textContent.includes('2/2')")
 
 
+def test_wells_lie_as_on_their_plate(page, publisher):
+    program = publisher(URL, history=2**20)
+    page.open(program.pages[0])
+    for well in ("B01", "A10", "A02", "AA1"):
+        program.image("cells", np.zeros((4, 4), np.uint8), at={"well": well, "t": 0})
+        program.image("cells", np.zeros((4, 4), np.uint8), at={"well": well, "site": "mock"})
+    program.image("cells", np.zeros((4, 4), np.uint8), at={"site": "A01"})
+    page.wait_for_items(9)
+    values = "viewer.store.axes.axes.get('{}').values.join()"
+    page.until(f"{values.format('well')} == 'A02,A10,B01,AA1'")
+    page.until(f"{values.format('site')} == 'mock,A01'")
+
+
 def test_a_connection_that_breaks_is_made_anew_where_it_was(page, publisher):
     program = publisher(URL, history=2**20)
     page.open(program.pages[0])

@@ -12,6 +12,7 @@ from napari_streaming.publish.files import open_file
 from napari_streaming.publish.publisher import Publisher, PublisherStats
 from napari_streaming.settings import PublisherSettings
 from napari_streaming.uri import parse_url
+from napari_streaming.wording import counted
 
 __all__ = ["publish"]
 
@@ -126,7 +127,8 @@ def _conclude(stats: PublisherStats, to: str) -> None:
         Not all of them arrived.
     """
     tally = stats.sinks[0].tally
-    sent = f"{stats.published} planes, {tally.bytes / 1e6:.1f} MB sent, {tally.dropped} dropped"
+    planes = counted(stats.published, "plane")
+    sent = f"{planes}, {tally.bytes / 1e6:.1f} MB sent, {tally.dropped} dropped"
     if tally.dropped or tally.acknowledged < stats.published:
         raise TransportError(
             f"{to}: {sent}, and only {tally.acknowledged} acknowledged: "

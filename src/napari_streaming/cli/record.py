@@ -12,6 +12,7 @@ from napari_streaming.record.opened import OpenRecording
 from napari_streaming.record.recording import Recording
 from napari_streaming.record.replay import Replay
 from napari_streaming.uri import parse_url
+from napari_streaming.wording import counted
 
 __all__ = ["record", "replay"]
 
@@ -43,7 +44,7 @@ def record(url: str, out: Path, timeout: float) -> None:
             print(file=sys.stderr)
     stats = recording.stats()
     lost = f", {stats.lost} lost" if stats.lost else ""
-    print(f"{recording.index}: {stats.items} items, {stats.bytes / 1e6:.1f} MB{lost}")
+    print(f"{recording.index}: {counted(stats.items, 'item')}, {stats.bytes / 1e6:.1f} MB{lost}")
     if stats.error:
         raise StorageError(stats.error)
 

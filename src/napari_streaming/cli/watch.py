@@ -16,6 +16,7 @@ from napari_streaming.pipeline.patterns import parse_pattern
 from napari_streaming.pipeline.watch import WatchOptions, WatchStats, watch_folder
 from napari_streaming.publish.publisher import Publisher
 from napari_streaming.settings import PublisherSettings
+from napari_streaming.wording import counted
 
 __all__ = ["watch"]
 
@@ -123,16 +124,12 @@ def _tell(line: str) -> None:
 
 
 def _summary(stats: WatchStats) -> str:
-    said = [f"{_number(stats.files, 'file')}, {_number(stats.arrays, 'zarr array')}"]
-    said.append(f"{_number(stats.planes, 'plane')} streamed")
+    said = [f"{counted(stats.files, 'file')}, {counted(stats.arrays, 'zarr array')}"]
+    said.append(f"{counted(stats.planes, 'plane')} streamed")
     if stats.failed:
         said.append(f"{stats.failed} could not be read or shown")
     if stats.unfinished:
         said.append(f"{stats.unfinished} not finished or not taken")
     if stats.unmatched:
-        said.append(f"{_number(stats.unmatched, 'file')} did not fit the pattern")
+        said.append(f"{counted(stats.unmatched, 'file')} did not fit the pattern")
     return "; ".join([": ".join(said[:2]), *said[2:]])
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

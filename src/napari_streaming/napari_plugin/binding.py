@@ -21,6 +21,7 @@ from napari_streaming.receive.catalog import Catalog
 from napari_streaming.receive.layer_view import LayerView
 from napari_streaming.receive.placement import Fixed, Place
 from napari_streaming.receive.streamed_layer import StreamedLayer
+from napari_streaming.wording import counted
 
 __all__ = ["LayerBinding"]
 
@@ -205,7 +206,9 @@ class LayerBinding:
             streamed.counters.shown(received)
         if left_out and streamed.name not in self._crowded:
             self._crowded.add(streamed.name)
-            self._catalog.say("warning", f"{streamed.name!r}: {left_out} more layers not shown")
+            self._catalog.say(
+                "warning", f"{streamed.name!r}: {counted(left_out, 'more layer')} not shown"
+            )
         return [view for view in views if (streamed.name, view.place) in self._bound]
 
     def _remove_others(self, name: str, places: set[Place]) -> None:

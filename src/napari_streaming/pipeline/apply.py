@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -14,10 +15,12 @@ from napari_streaming.pipeline.items import Item
 from napari_streaming.pipeline.plan import CompiledStep
 from napari_streaming.pipeline.values import Points, Value, ValueKind, kind_of
 from napari_streaming.wire.messages import Coordinate
+from napari_streaming.wording import counted
 
 __all__ = ["apply_step"]
 
 _At = Mapping[str, Coordinate]
+_WRITES = re.compile(r"(array|destination|buffer|memory\w*) (is|are) read-?only|read-?only memory")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +103,7 @@ def _stack(at: _At, items: Sequence[Item], over: Sequence[str], name: str) -> _B
     lengths = [len(values) for values in along.values()]
     if len(places) != len(items) or len(places) != prod(lengths):
         raise PipelineError(
-            f"{len(items)} items of {name!r} at {dict(at)} do not fill {lengths} along "
+            f"{counted(len(items), 'item')} of {name!r} at {dict(at)} cannot fill {lengths} along "
             f"{', '.join(over)}: each combination is needed once"
         )
     keys = [()]  # type: list[tuple[Coordinate, ...]]
@@ -167,11 +170,12 @@ def _common_along(group: Sequence[_Bundle]) -> Mapping[str, tuple[Coordinate, ..
 def _call(step: CompiledStep, group: Sequence[_Bundle]) -> Any:
     try:
         return step.function(*(_lent(bundle.value) for bundle in group))
-    except ValueError as error:
-        if "read-only" not in str(error):
+    except (ValueError, TypeError) as error:
+        if not _WRITES.search(str(error)):
             raise
         raise PipelineError(
-            "it changes its input, which other steps may need too; copy first: plane = plane.copy()"
+            f"it writes to a read-only array ({error}); inputs are read-only, since other steps "
+            "may need them too: copy before you change one, like plane = plane.copy()"
         ) from error
 
 
@@ -202,9 +206,10 @@ def _taken_apart(
         shape = np.shape(result)[: len(lengths)] if isinstance(result, np.ndarray) else ()
     if shape != lengths:
         says = f"gives={ {n: list(v) for n, v in leading.items()} }" if given else "over="
+        needed = " x ".join(map(str, lengths)) + (" item" if prod(lengths) == 1 else " items")
         raise PipelineError(
             f"it returned {_described(result)}, and {says} needs "
-            f"{' x '.join(map(str, lengths))} items along {', '.join(leading)}: return an array "
+            f"{needed} along {', '.join(leading)}: return an array "
             "with these leading axes, or say gives={} if it makes one item of all"
         )
     for place in np.ndindex(*lengths):
@@ -248,5 +253,5 @@ def _described(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     if isinstance(value, list | tuple):
-        return f"{len(value)} values"
+        return counted(len(value), "value")
     return f"a {type(value).__name__}"

@@ -42,6 +42,9 @@ def compile_pipeline(
         raise PipelineError(f"axes={axes!r}: give different names, the unit of work first")
     if of_planes := [axis for axis in axes if axis in ("y", "x")]:
         raise PipelineError(f"axes={axes!r}: {of_planes[0]!r} is an axis of planes; leave it out")
+    _check_flag("overwrite", pipeline.overwrite)
+    if not isinstance(pipeline.stream, Stream):
+        raise PipelineError(f"stream={pipeline.stream!r}: use Stream(...)")
     if not pipeline.steps:
         raise PipelineError("the pipeline has no steps")
     if wrong := [step for step in pipeline.steps if not isinstance(step, Step)]:
@@ -258,6 +261,11 @@ def _check_stream(stream: Stream) -> None:
         raise PipelineError(f"url={stream.url!r}: use a text like tcp://127.0.0.1:5555")
     if stream.url:
         parse_url(stream.url)
+    for what in ("enabled", "persistent"):
+        _check_flag(what, getattr(stream, what))
+    for what in ("name", "colormap"):
+        if not isinstance(given := getattr(stream, what), str | None):
+            raise PipelineError(f"{what}={given!r}: use a text")
     _check_choice("layer", stream.layer, get_args(ValueKind))
     _check_choice("qos", stream.qos, ("latest", "reliable"))
     _check_choice("workers", stream.workers, ("connect", "listen"))
@@ -265,7 +273,7 @@ def _check_stream(stream: Stream) -> None:
     if limits is not None and not (len(_numbers(limits)) == 2 and limits[0] < limits[1]):
         raise PipelineError(f"contrast_limits={limits!r}: use two numbers, the lower one first")
     scale = stream.scale
-    if scale is not None and not (_numbers(scale) and min(scale) > 0):
+    if scale is not None and not (len(_numbers(scale)) > 1 and min(scale) > 0):
         raise PipelineError(
             f"scale={scale!r}: use the size of a pixel along each axis of a plane, like (0.5, 0.5)"
         )
@@ -277,6 +285,11 @@ def _numbers(given: Any) -> tuple[float, ...]:
         return ()
     numbers = tuple(given)
     return numbers if all(isinstance(n, Real) for n in numbers) else ()
+
+
+def _check_flag(what: str, given: Any) -> None:
+    if given is not None and not isinstance(given, bool):
+        raise PipelineError(f"{what}={given!r}: use True or False")
 
 
 def _check_choice(what: str, given: str | None, known: Sequence[str]) -> None:
@@ -306,6 +319,7 @@ def _targets(pipeline: Pipeline, step: Step) -> Iterator[CompiledTarget]:
                 f"{role}: the folder {place.folder!r} must be relative, with / and without ..; "
                 "compile(source, root=...) says where it is"
             )
+        _check_flag(f"{role}: overwrite", place.overwrite)
         overwrite = pipeline.overwrite if place.overwrite is None else place.overwrite
         yield CompiledTarget(role, str(folder / safe_name(step.name)), backend, overwrite)
 

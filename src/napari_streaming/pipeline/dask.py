@@ -37,6 +37,7 @@ from napari_streaming.pipeline.streaming import Streams
 from napari_streaming.pipeline.work import Failure, Job, Report, Task, Worker
 from napari_streaming.uri import parse_url
 from napari_streaming.wire.messages import Coordinate
+from napari_streaming.wording import counted
 
 __all__ = ["DaskCluster", "check_cluster"]
 
@@ -145,9 +146,10 @@ class DaskCluster:
                     continue
                 report = self._lost(task, str(error))
             except KilledWorker as error:
+                deaths = counted(error.allowed_failures + 1, "time")
                 report = self._lost(
                     task,
-                    f"its worker died here or soon after, {error.allowed_failures + 1} times. If "
+                    f"its worker died here or soon after, {deaths}. If "
                     "memory ran out, use fewer threads for each worker or smaller pieces; if the "
                     "step ends its process, have it raise an error instead",
                 )

@@ -21,6 +21,7 @@ __all__ = ["Outlet", "Stopped"]
 _UNDER_WAY = 64 * 1024 * 1024
 _POLL = 0.02
 _SAY_AFTER = 1.0
+_FEW = 16  # layers, more than anybody wants to toggle by hand
 
 
 class Stopped(Exception):  # no error: somebody wants it to end
@@ -37,11 +38,16 @@ class Outlet:
         Ends waiting.
     tell : callable
         Called with a line for the user.
+    many : str
+        What to tell once there are many layers, if anything.
     """
 
-    def __init__(self, publisher: Publisher, stop: Event, tell: Callable[[str], None]) -> None:
-        self._publisher, self._stop, self._tell = publisher, stop, tell
+    def __init__(
+        self, publisher: Publisher, stop: Event, tell: Callable[[str], None], many: str = ""
+    ) -> None:
+        self._publisher, self._stop, self._tell, self._many = publisher, stop, tell, many
         self._is_waiting = False
+        self._looks: dict[str, list[tuple[tuple[int, ...], str, bool]]] = {}
 
     def plane(
         self,
@@ -62,6 +68,7 @@ class Outlet:
             Nobody took it before the end.
         """
         self._wait(plane.nbytes)
+        self._note_look(layer, plane, as_labels=as_labels)
         pub = self._publisher
         if not as_labels:
             pub.image(
@@ -74,6 +81,22 @@ class Outlet:
             pub.labels(
                 layer, plane, at=at, scale=image.scale, units=image.units, qos="reliable"
             )  # fmt: skip
+
+    def _note_look(self, layer: str, plane: np.ndarray, *, as_labels: bool) -> None:
+        """Say once of each kind of plane why viewers show it apart from others of its layer."""
+        look = (plane.shape, plane.dtype.name, as_labels)
+        looks = self._looks.setdefault(layer, [])
+        if look in looks:
+            return
+        looks.append(look)
+        if len(self._looks) > _FEW and self._many:
+            self._tell(self._many)
+            self._many = ""
+        if len(looks) > 1:
+            self._tell(
+                f"{layer} is {_described(look)} now, and was {_described(looks[0])}: viewers show "
+                f'that as another layer, "{layer} [{len(looks)}]", beside the first one'
+            )
 
     def _wait(self, nbytes: int) -> None:
         """Wait until there are viewers, and they have room for some bytes."""
@@ -101,3 +124,8 @@ class Outlet:
         """Tell the user, here and at the viewer."""
         self._tell(text)
         self._publisher.status(level, text)
+
+
+def _described(look: tuple[tuple[int, ...], str, bool]) -> str:
+    shape, dtype, as_labels = look
+    return f"{' x '.join(map(str, shape))} {dtype}{' labels' * as_labels}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
+from napari_streaming.pipeline.graphs import legend, plate_order
 from napari_streaming.pipeline.plan import Plan
 from napari_streaming.pipeline.streaming import Streams
 from napari_streaming.pipeline.work import Report
 from napari_streaming.wire.messages import Outline, OutlineStep
+from napari_streaming.wording import counted
 
 __all__ = ["Outliner"]
 
@@ -31,6 +33,7 @@ class Outliner:
         self._explained = plan.explain().steps[:_MOST_STEPS]
         self._done = dict.fromkeys((step.name for step in plan.steps), 0)
         self._failed = dict(self._done)
+        self._wells, self._graphs = plate_order(plan.wells), set[str]()
         self._told = float("-inf")
         self._tell()
 
@@ -38,6 +41,10 @@ class Outliner:
         """Take note of what became of a well."""
         for name in report.done:
             self._done[name] += 1
+        for name in report.graphs:
+            if name not in self._graphs:
+                self._graphs.add(name)
+                self._streams.status("info", f"graph {name}: along it {legend(self._wells)}")
         failure = report.failure
         if failure is not None:
             if failure.step in self._failed:
@@ -49,10 +56,11 @@ class Outliner:
     def finish(self, failed: int) -> None:
         """Say how it ended."""
         self._tell()
+        wells = counted(self._total, "well")
         if failed:
-            self._streams.status("error", f"{self._title}: {failed} of {self._total} wells failed")
+            self._streams.status("error", f"{self._title}: {failed} of {wells} failed")
         else:
-            self._streams.status("complete", f"{self._title}: {self._total} wells are done")
+            self._streams.status("complete", f"{self._title}: {wells} done")
 
     def _tell(self) -> None:
         self._told = time.monotonic()

@@ -13,6 +13,7 @@ from napari_streaming.pipeline.model import Stream
 from napari_streaming.pipeline.rule import Decision, Role, Target, decide
 from napari_streaming.uri import parse_url
 from napari_streaming.wire.messages import Coordinate
+from napari_streaming.wording import counted
 
 if TYPE_CHECKING:
     from napari_streaming.pipeline.run import OnProgress, Result
@@ -117,7 +118,7 @@ class Explanation:
     wells: int
 
     def __str__(self) -> str:
-        lines = [f"{self.title}: {self.wells} wells, {len(self.steps)} steps"]
+        lines = [f"{self.title}: {counted(self.wells, 'well')}, {counted(len(self.steps), 'step')}"]
         for number, step in enumerate(self.steps, 1):
             written = "; ".join(step.written) or "nowhere"
             streamed = f"to {step.url}" if step.streamed else "no"
@@ -181,9 +182,9 @@ class Plan:
         reasons = Counter((not decision.streamed, decision.why) for decision in decisions)
         # Whether something is there already is looked up by the run, where it writes.
         perhaps = "" if any(t.overwrite for t in step.targets) else ", if not there yet"
-        counted = [
+        why_so = [
             (why if left_out else why + perhaps)
-            + (f" ({count} of {len(decisions)} wells)" if count < len(decisions) else "")
+            + (f" ({count} of {counted(len(decisions), 'well')})" if count < len(decisions) else "")
             for (left_out, why), count in sorted(reasons.items(), key=lambda r: (r[0][0], -r[1]))
         ]
         return StepExplanation(
@@ -195,7 +196,7 @@ class Plan:
             streamed=sum(decision.streamed for decision in decisions),
             total=len(decisions),
             url=parse_url(step.stream.url).redacted() if step.stream.url else "",
-            why=tuple(counted) or ("there are no wells",),
+            why=tuple(why_so) or ("there are no wells",),
         )
 
     def run(
@@ -227,7 +228,8 @@ class Plan:
         Returns
         -------
         Result
-            What was done, what failed, and what was written.
+            What was done, what failed, and what was written; of a dry run in its `dry` what
+            would have been done. It can be printed.
 
         Raises
         ------

@@ -10,13 +10,15 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from napari_streaming.errors import PipelineError
+from napari_streaming.pipeline.graphs import plate_order
 from napari_streaming.pipeline.outlining import Outliner
-from napari_streaming.pipeline.plan import Plan
+from napari_streaming.pipeline.plan import Explanation, Plan
 from napari_streaming.pipeline.streaming import Streams
 from napari_streaming.pipeline.viewers import Viewers
 from napari_streaming.pipeline.work import Failure, Job, Report, Task
 from napari_streaming.transport.runtime import new_token
 from napari_streaming.wire.messages import Coordinate
+from napari_streaming.wording import counted
 
 __all__ = ["Executor", "OnProgress", "Progress", "Result", "run_plan"]
 
@@ -56,15 +58,26 @@ class Result:
         One for each well that failed: with step, error and traceback.
     written : tuple of str
         Paths relative to the root. They are complete, those of failed wells too.
+    dry : Explanation, optional
+        What would have been done: it was a dry run, and nothing was.
     """
 
     done: tuple[Coordinate, ...] = ()
     failures: tuple[Failure, ...] = ()
     written: tuple[str, ...] = ()
+    dry: Explanation | None = None
+
+    def __str__(self) -> str:
+        if self.dry is not None:
+            return f"dry run, nothing was done; a run does this:\n{self.dry}"
+        total = len(self.done) + len(self.failures)
+        lines = [f"{len(self.done)} of {counted(total, 'well')} done"]
+        lines[0] += f", {counted(len(self.written), 'file')} written"
+        return "\n".join([*lines, *(f"  {failure}" for failure in self.failures)])
 
     @property
     def ok(self) -> bool:
-        """Whether no well failed: ``sys.exit(not result.ok)``."""
+        """Whether no well failed: ``sys.exit(not result.ok)``. In a dry run, none can."""
         return not self.failures
 
     def raise_for_failures(self) -> None:
@@ -77,7 +90,9 @@ class Result:
         if self.failures:
             lines = "\n".join(f"  {failure}" for failure in self.failures)
             total = len(self.done) + len(self.failures)
-            raise PipelineError(f"{len(self.failures)} of {total} wells failed:\n{lines}")
+            raise PipelineError(
+                f"{len(self.failures)} of {counted(total, 'well')} failed:\n{lines}"
+            )
 
 
 class Executor(Protocol):
@@ -113,12 +128,13 @@ def run_plan(
         axes=plan.axes,
         root=plan.root.absolute(),
         steps=plan.steps,
+        wells=plate_order(plan.wells),
         urls=tuple(viewer.url for viewer in plan.viewers),
         listening=tuple(viewer.url for viewer in plan.viewers if viewer.comes),
     )
     make_executor = _executor(executor, job, workers)
     if dry_run:
-        return Result()
+        return Result(dry=plan.explain())
     _check_folders(job)
     with (
         Viewers(plan.viewers) as viewers,

@@ -41,6 +41,10 @@ class Settling(Generic[_Key]):
         """Return how many wait."""
         return len(self._waiting)
 
+    def waiting(self) -> list[_Key]:
+        """Return which wait."""
+        return list(self._waiting)
+
     def note(self, key: _Key, stamp: Hashable, now: float, wait: float | None = None) -> None:
         """Take note of how a thing looks now.
 

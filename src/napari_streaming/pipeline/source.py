@@ -15,6 +15,7 @@ from napari_streaming.errors import DataError
 from napari_streaming.pipeline.items import Content, Entry
 from napari_streaming.pipeline.patterns import parse_pattern
 from napari_streaming.wire.messages import Coordinate
+from napari_streaming.wording import counted
 
 __all__ = ["Source", "as_source", "plain"]
 
@@ -147,8 +148,8 @@ class _Mapping(Source):
         values = key if isinstance(key, tuple) else (key,)
         if not 0 < len(values) <= len(axes):
             raise DataError(
-                f"the source's key {key!r} has {len(values)} coordinates, and the pipeline's "
-                f"axes are {', '.join(axes)}"
+                f"the source's key {key!r} has {counted(len(values), 'coordinate')}, and the "
+                f"pipeline's axes are {', '.join(axes)}"
             )
         at = dict(zip(axes, map(plain, values), strict=False))
         if isinstance(content, str | Path):

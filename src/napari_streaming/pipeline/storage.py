@@ -8,10 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from napari_streaming.errors import DataError, StorageError, StreamingError
 from napari_streaming.pipeline.backends.base import Backend, Batch
-from napari_streaming.pipeline.values import About, Coordinates, Value, kind_of
+from napari_streaming.pipeline.backends.stack import is_colour
+from napari_streaming.pipeline.values import About, Coordinates, Points, Value, kind_of
 from napari_streaming.publish.publisher import Publisher
+from napari_streaming.wording import counted
 
 __all__ = ["BACKENDS", "Storage"]
 
@@ -127,8 +131,9 @@ class Storage:
                 values = store.load(path, whole=count == 1)
                 if len(values) != count:
                     raise DataError(
-                        f"it holds {len(values)} values, and was named {count} times: "
-                        f"name it {len(values)} times"
+                        f"it holds {counted(len(values), 'value')}, and was named "
+                        f"{counted(count, 'time')}: "
+                        f"name it {counted(len(values), 'time')}"
                     )
             loaded[path] = iter(values)
         return [next(loaded[path]) for path in paths]
@@ -169,7 +174,8 @@ class Storage:
         """Yield what each path is to hold, everything checked that needs no backend."""
         if len(paths) != len(values) or len(at) not in (0, len(values)):
             raise StorageError(
-                f"{backend}: {len(values)} arrays, {len(paths)} paths and {len(at)} coordinates; "
+                f"{backend}: {counted(len(values), 'array')}, {counted(len(paths), 'path')} and "
+                f"{counted(len(at), 'coordinate')}; "
                 "give one path for each array, and coordinates for each or for none"
             )
         members: dict[str, list[int]] = {}
@@ -183,6 +189,8 @@ class Storage:
                     raise DataError(
                         f"it was given {' and '.join(sorted(kinds))}; give each its own path"
                     )
+                for n in numbers:
+                    _check_scale(values[n], about)
                 where = tuple(dict(at[n]) if at else {} for n in numbers)
                 yield Batch(path, tuple(values[n] for n in numbers), where, kinds.pop(), about)
 
@@ -222,6 +230,23 @@ class Storage:
 
             return StreamBackend(self._url, self._publisher)
         raise StorageError(f"there is no backend {name!r}; use one of {', '.join(BACKENDS)}")
+
+
+def _check_scale(value: Value, about: About) -> None:
+    """Refuse more numbers than there are axes: nobody could say of which they are."""
+    if isinstance(value, Points):
+        ndim, axes = value.coordinates.shape[1], "coordinates"
+    elif isinstance(value, np.ndarray):
+        rgb = kind_of(value, about.kind) == "image" and is_colour(value)
+        ndim, axes = len(about.axes) or value.ndim - rgb, "axes"
+    else:
+        return
+    for what, given in (("scale", about.scale), ("units", about.units)):
+        if not isinstance(given, str) and len(given) > ndim + 1:
+            raise DataError(
+                f"{what}={tuple(given)!r}: {len(given)} values for {ndim} {axes}; give {ndim}, or "
+                f"{ndim + 1} with the step along z first"
+            )
 
 
 _WAYS_OUT = {

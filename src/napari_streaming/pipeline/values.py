@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from napari_streaming.errors import DataError
 from napari_streaming.wire.messages import Coordinate, QualityOfService
+from napari_streaming.wording import counted
 
 __all__ = ["About", "Coordinates", "Points", "Value", "ValueKind", "kind_of"]
 
@@ -49,7 +50,7 @@ class Points:
         for name, column in columns.items():
             if column.shape != (len(rows),):
                 raise DataError(
-                    f"feature {name!r} of shape {column.shape} for {len(rows)} points: "
+                    f"feature {name!r} of shape {column.shape} for {counted(len(rows), 'point')}: "
                     "one value for each is needed"
                 )
         object.__setattr__(self, "coordinates", rows.astype(np.float64))
@@ -96,6 +97,8 @@ class About:
         For viewers, and OME-Zarr's window.
     qos : {"latest", "reliable"}
         Whether the newest planes win where a viewer is slow, or none may be lost.
+    order : sequence of int, float or str
+        How wells lie along a viewer's graphs of numbers; by default as they come.
     """
 
     kind: ValueKind | None = None
@@ -106,6 +109,7 @@ class About:
     colormap: str = ""
     contrast_limits: tuple[float, float] | None = None
     qos: QualityOfService = "latest"
+    order: Sequence[Coordinate] = ()
 
 
 def kind_of(value: Any, said: ValueKind | None = None) -> ValueKind:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from stat import S_ISDIR
 from threading import Event
 
 import numpy as np
@@ -23,6 +22,7 @@ from napari_streaming.pipeline.notices import notices, walk
 from napari_streaming.pipeline.outlet import Outlet, Stopped
 from napari_streaming.pipeline.patterns import Pattern
 from napari_streaming.pipeline.settling import Settling
+from napari_streaming.pipeline.stamps import identity, stamp, stamp_of
 from napari_streaming.pipeline.watched_zarrs import Key, WatchedZarrs
 from napari_streaming.pipeline.zarr_images import is_zarr
 from napari_streaming.publish.files import ImageFile, open_file
@@ -31,7 +31,12 @@ from napari_streaming.publish.publisher import Publisher
 __all__ = ["WatchOptions", "WatchStats", "watch_folder"]
 
 _AT_ONCE = 256 * 1024 * 1024
+_MOST_NAMES = 5
 _RESCAN_S = 10.0
+_MANY_LAYERS = (
+    'each file is a layer of its own; --pattern "{well}_s{site}_w{channel}.tif", or whatever the '
+    "names look like, stacks them in one layer, and so does --name"
+)
 _RESCAN_SHARE = 20  # of the time, at most one part in so many goes into looking at everything
 
 
@@ -142,7 +147,8 @@ class _FolderWatch:
     ) -> None:
         self._folder, self._options, self._stop, self._tell = folder, options, stop, tell
         self._naming = Naming(folder.name, options.pattern, options.name, options.labels)
-        self._outlet = Outlet(publisher, stop, tell)
+        is_alone = options.pattern is None and not options.name  # each file, as a layer
+        self._outlet = Outlet(publisher, stop, tell, _MANY_LAYERS if is_alone else "")
         self._settling: Settling[Key] = Settling(options.settle)
         patience = max(2.0, 4 * options.settle)
         self._zarrs = WatchedZarrs(
@@ -164,13 +170,20 @@ class _FolderWatch:
         except Stopped:
             pass
         self._stats.unfinished = len(self._settling)
+        self._name_unfinished()
         self._stats.unmatched = len(self._unmatched)
         self._stats.arrays = len(self._streamed)
         return self._stats
 
+    def _name_unfinished(self) -> None:
+        paths = dict.fromkeys(k[0] if isinstance(k, tuple) else k for k in self._settling.waiting())
+        if names := [str(self._relative(path)) for path in paths]:
+            more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+            self._tell(f"not streamed: {', '.join(names[:_MOST_NAMES])}{more}")
+
     def _wait_for_folder(self) -> tuple[int, int]:
         is_told = False
-        while (here := _identity(self._folder)) is None:
+        while (here := identity(self._folder)) is None:
             if os.path.exists(self._folder):
                 raise DataError(f"{self._folder} is a file; name the folder that it is in")
             if not is_told:
@@ -186,7 +199,7 @@ class _FolderWatch:
         for paths in notices(
             self._folder, self._stop, self._tell, recursive=options.recursive, poll=options.poll
         ):
-            for path in paths:
+            for path in sorted(paths):
                 self._note(path)
             if time.monotonic() >= next_scan:
                 # At first; and later on for what the system did not tell.
@@ -198,7 +211,7 @@ class _FolderWatch:
                 end = time.monotonic()
                 next_scan = end + max(_RESCAN_S, _RESCAN_SHARE * (end - start))
             self._stream_what_is_due()
-            if _identity(self._folder) != here:
+            if identity(self._folder) != here:
                 self._outlet.say("warning", f"{self._folder} was removed")
                 return
 
@@ -258,7 +271,7 @@ class _FolderWatch:
         # says of itself changes later than its content. Windows knows no such time.
         is_placed = os.name == "posix" and about.st_ctime_ns > about.st_mtime_ns
         wait = 0.0 if is_placed else None
-        self._settling.note(path, _stamp(about), time.monotonic(), wait)
+        self._settling.note(path, stamp(about), time.monotonic(), wait)
 
     def _zarr_of(self, path: Path) -> Path | None:
         """Return the outermost zarr hierarchy that a path is or lies in."""
@@ -316,11 +329,11 @@ class _FolderWatch:
 
     def _stream_file(self, path: Path) -> None:
         shown = self._naming.shown(self._relative(path))
-        stamp = _stamp_of(path)
-        if shown is None or stamp is None:
+        now = stamp_of(path)
+        if shown is None or now is None:
             self._settling.forget(path)
             return
-        if not self._settling.is_same(path, stamp):
+        if not self._settling.is_same(path, now):
             self._note_file(path)
             return
         try:
@@ -376,23 +389,3 @@ def _join(shown: Shown, at: dict[str, int | str], image: ImageFile) -> dict[str,
             f"the pattern names it too; call that field something else"
         )
     return {**at, **shown.at}
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    """Return what is different for a folder that took the place of another one."""
-    try:
-        about = folder.stat()
-    except OSError:
-        return None
-    return (about.st_dev, about.st_ino) if S_ISDIR(about.st_mode) else None
-
-
-def _stamp(about: os.stat_result) -> tuple[int, int, int]:
-    return about.st_size, about.st_mtime_ns, about.st_ino
-
-
-def _stamp_of(path: Path) -> tuple[int, int, int] | None:
-    try:
-        return _stamp(path.stat())
-    except OSError:
-        return None

@@ -10,6 +10,7 @@ from pathlib import Path
 from napari_streaming.errors import StreamingError
 from napari_streaming.pipeline.apply import apply_step
 from napari_streaming.pipeline.compile import SOURCE
+from napari_streaming.pipeline.graphs import is_numbered
 from napari_streaming.pipeline.items import Entry, Item, load
 from napari_streaming.pipeline.paths import item_path
 from napari_streaming.pipeline.plan import CompiledStep, CompiledTarget
@@ -33,6 +34,8 @@ class Job:
     axes : tuple of str
     root : Path
     steps : tuple of CompiledStep
+    wells : tuple of coordinate
+        In the order in which they lie along graphs.
     urls : tuple of str
         Of the viewers.
     awaited : tuple of str
@@ -46,6 +49,7 @@ class Job:
     axes: tuple[str, ...]
     root: Path
     steps: tuple[CompiledStep, ...]
+    wells: tuple[Coordinate, ...] = ()
     urls: tuple[str, ...] = ()
     awaited: tuple[str, ...] = ()
     listening: tuple[str, ...] = ()
@@ -106,12 +110,15 @@ class Report:
     written : tuple of str
         Paths, relative to the root; what is written is complete, whatever failed later.
     failure : Failure, optional
+    graphs : tuple of str
+        On which the well now has a number.
     """
 
     well: Coordinate
     done: tuple[str, ...]
     written: tuple[str, ...]
     failure: Failure | None = None
+    graphs: tuple[str, ...] = ()
 
 
 class Worker:
@@ -146,6 +153,7 @@ class Worker:
         held: dict[str, list[Item]] = {}
         done: list[str] = []
         written: list[str] = []
+        graphs: list[str] = []
         now = SOURCE
         try:
             held[SOURCE] = list(load(task.entries, self._job.axes))
@@ -153,7 +161,7 @@ class Worker:
                 now = step.name
                 on_step(now)
                 items = apply_step(step, [held[name] for name in step.inputs])
-                self._keep(step, task.well, items, written)
+                graphs += self._keep(step, task.well, items, written)
                 done.append(now)
                 held[now] = items
                 for name in {*step.inputs, now}:
@@ -161,17 +169,17 @@ class Worker:
                         del held[name]
         except (Exception, SystemExit) as error:  # noqa: BLE001  # people's code may raise anything
             failure = Failure(task.well, now, _described(error), traceback.format_exc())
-            return Report(task.well, tuple(done), tuple(written), failure)
+            return Report(task.well, tuple(done), tuple(written), failure, tuple(graphs))
         # A well that is reported as done is not done again if this process is killed.
         self._streams.settle()
-        return Report(task.well, tuple(done), tuple(written))
+        return Report(task.well, tuple(done), tuple(written), graphs=tuple(graphs))
 
     def _keep(
         self, step: CompiledStep, well: Coordinate, items: Sequence[Item], written: list[str]
-    ) -> None:
-        """Write what is to be written, and stream what was written."""
+    ) -> list[str]:
+        """Write what is to be written, and stream what was written; return its new graphs."""
         if not step.targets:
-            return
+            return []
         there: dict[tuple[CompiledTarget, str], bool] = {}
         paths: list[dict[CompiledTarget, str]] = []
         decisions = []
@@ -188,7 +196,7 @@ class Worker:
             decisions.append(
                 step.decide(well, frozenset(t for t in mine if there.get((t, mine[t]))))
             )
-        about = _about(step)
+        about = _about(step, self._job.wells)
         for target in step.targets:
             chosen = [
                 i for i, d in enumerate(decisions) if any(t.role == target.role for t in d.written)
@@ -213,13 +221,18 @@ class Worker:
                 [items[i].at for i in shown],
                 about,
             )
+        is_graph = any(
+            kind_of(items[i].value, about.kind) == "metric" and is_numbered(items[i].at)
+            for i in shown
+        )
+        return [about.name] * is_graph
 
     def close(self) -> None:
         """Let go of the storage."""
         self._storage.close()
 
 
-def _about(step: CompiledStep) -> About:
+def _about(step: CompiledStep, wells: Sequence[Coordinate]) -> About:
     stream = step.stream
     return About(
         kind=stream.layer,
@@ -229,6 +242,7 @@ def _about(step: CompiledStep) -> About:
         colormap=stream.colormap or "",
         contrast_limits=stream.contrast_limits,
         qos=stream.qos or "latest",
+        order=wells,
     )
 
 

@@ -46,6 +46,7 @@ from napari_streaming.wire.messages import (
     Status,
     Subscribe,
 )
+from napari_streaming.wording import counted
 
 __all__ = ["Engine"]
 
@@ -333,7 +334,9 @@ class Engine:
             outbox.put_message(End(), last=True)
         self.wait_until_idle(max(0.0, deadline - time.monotonic()))
         if unsafe := max((outbox.unsafe for outbox in self.outboxes()), default=0):
-            logger.warning("closed before a viewer took in %d items of reliable streams", unsafe)
+            logger.warning(
+                "closed before a viewer took in %s of reliable streams", counted(unsafe, "item")
+            )
         self._pool.close()  # first, so that a viewer which is late still reads what it was sent
         for sink in self._sinks:
             sink.close(max(0.1, deadline - time.monotonic()))

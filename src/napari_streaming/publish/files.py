@@ -17,6 +17,7 @@ import numpy as np
 
 from napari_streaming.errors import DataError
 from napari_streaming.publish.ome_zarr import distinct, image_of
+from napari_streaming.publish.tiff_length import check_length
 
 if TYPE_CHECKING:
     import tifffile
@@ -214,7 +215,9 @@ def _readable(path: Path) -> Iterator[None]:
     except DataError:
         raise
     except _UNREADABLE as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+        if isinstance(error, OSError) and error.errno is not None:
+            raise DataError(f"{path} cannot be read: {error.strerror}") from error
+        raise DataError(f"{path} cannot be read: it is incomplete or damaged ({error})") from error
 
 
 def _axis_names(path: Path, array: Any, given: Sequence[str] | None) -> tuple[str, ...]:
@@ -259,6 +262,8 @@ def _open_tiff(path: Path) -> _Stored:
     import tifffile
     import zarr
 
+    if path.suffix.lower() != ".ndpi":  # whose offsets are longer than those of a TIFF
+        check_length(path)
     file = tifffile.TiffFile(path)
     with ExitStack() as undo:
         undo.callback(file.close)
@@ -267,6 +272,12 @@ def _open_tiff(path: Path) -> _Stored:
         if len(file.series) > 1:
             logger.warning("%s: only the first of its %d images", path, len(file.series))
         series = file.series[0]
+        compression = tifffile.COMPRESSION(series.keyframe.compression)
+        if compression not in tifffile.TIFF.DECOMPRESSORS:
+            raise DataError(
+                f"{path} is compressed with {compression.name}, which needs a further package: "
+                "pip install imagecodecs"
+            )
         array = zarr.open_array(series.aszarr(level=0, chunkmode="page"), mode="r")
         # Q and I are what tifffile calls axes that it knows nothing of.
         names = [

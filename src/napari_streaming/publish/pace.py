@@ -25,7 +25,9 @@ class Pace:
         self._due: dict[int, float] = {}  # of each stream
         self._all_due = 0.0
         self.is_limited = bool(self._period or self._byte)
-        limits = [f"{wish.max_fps:g} items" * bool(wish.max_fps)]
+        limits = [
+            f"{wish.max_fps:g} {'item' if wish.max_fps == 1 else 'items'}" * bool(wish.max_fps)
+        ]
         limits += [f"{wish.max_mb_s:g} MB" * bool(wish.max_mb_s)]
         self.reason = f"this viewer wants {' and '.join(filter(None, limits))} a second"
         """Why items are given up."""

@@ -243,7 +243,7 @@ def tee_zarr(
     """
     if isinstance(target, zarr.Array):
         if options.axes is not None and len(options.axes) != target.ndim:
-            raise DataError(f"axes={options.axes}: the array has {target.ndim} axes")
+            raise DataError(f"axes={options.axes}: the array's number of axes is {target.ndim}")
         return ZarrTee(publisher, options, None).array(target)
     if isinstance(target, zarr.Group):
         return ZarrTee(publisher, options, full_name(target)).group(target)

@@ -56,6 +56,8 @@ class Viewer:
     ------
     URLError
         No viewer can be started for this URL.
+    ViewerError
+        `persistent` is neither True nor False.
 
     Examples
     --------
@@ -68,6 +70,8 @@ class Viewer:
         self, url: str = parse_url(DEFAULT_URL).address, *, persistent: bool = True
     ) -> None:
         self._url = _for_viewer(parse_url(url))
+        if not isinstance(persistent, bool):
+            raise ViewerError(f"persistent={persistent!r}: use True or False")
         self._persistent = persistent
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = os.getpid()

@@ -220,7 +220,7 @@ class Catalog(Mapping[str, StreamedLayer]):
     def declare(self, declare: Declare, run: str = "") -> StreamedLayer:
         """Return the layer that a stream of a publisher's run belongs to, made if need be."""
         with self._changed:
-            revision, name, changed = 1, declare.name, False
+            revision, name, changed = 1, declare.name, ""
             while (layer := self._layers.get(name)) is not None:
                 takes = layer.takes(declare, padded=self._sizes == "pad")
                 is_new = self._is_new_run(name, run)
@@ -231,11 +231,11 @@ class Catalog(Mapping[str, StreamedLayer]):
                     self._runs[name].add(run)
                     layer.grow(declare)
                     return layer
-                changed = changed or not takes
+                changed = changed or ("" if takes else layer.difference(declare))
                 revision += 1
                 name = f"{declare.name} [{revision}]"
             if changed:
-                self.say("info", f"{declare.name!r} changed its structure: shown as {name!r}")
+                self.say("info", f"{declare.name!r} is shown as {name!r} from now on: {changed}")
             layer = StreamedLayer(
                 name, declare, self._axes, self._placement, self._memory, self._changed
             )

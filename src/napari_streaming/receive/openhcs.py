@@ -31,6 +31,7 @@ from napari_streaming.wire.dialects.openhcs import (
     wanted_modes,
 )
 from napari_streaming.wire.dialects.openhcs_messages import Batch, Image, read_batch
+from napari_streaming.wording import counted
 
 __all__ = ["OpenHcsSource"]
 
@@ -125,7 +126,7 @@ class OpenHcsSource:
             for layer in self._layers.values():
                 layer.clear()
                 self._catalog.touch(layer, all_layers=False)
-            return control.done(kind, f"{len(self._layers)} layers are empty")
+            return control.done(kind, f"{counted(len(self._layers), 'layer')} emptied")
         if kind in ("shutdown", "force_shutdown"):
             return control.refusal(_NOT_OURS_TO_END, f"{kind}_refused")
         return control.refusal(f"{kind[:100]!r} is not known here", f"{kind[:100]}_ack")

@@ -1,6 +1,7 @@
 """Named coordinates → axes, layers and windows: where items are shown.
 
-Numbers are kept sorted, names in the order of their arrival. All layers share the axes, so
+Numbers are kept sorted, names in the order of their arrival; only wells, which workers finish in
+any order, lie as they do on their plate. All layers share the axes, so
 that one slider moves them all. A dimension that turns up later becomes an axis *before*
 the others: napari lines layers up from their last axis, so those that are there stay
 where they are.
@@ -9,6 +10,7 @@ where they are.
 from __future__ import annotations
 
 import bisect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
@@ -122,6 +124,7 @@ class Placement:
 
 _EVERYWHERE = Place()
 
+_WELL = re.compile(r"([A-Z]{1,2})([0-9]{1,3})")
 _FAR = 1e9  # positions beyond the last value: no slider goes there
 _HUGE, _TINY = 1e300, np.finfo(float).tiny  # so that no difference of two is infinite, or none
 
@@ -144,9 +147,16 @@ class AxisView:
     length: int
 
 
+def _well(word: str) -> tuple[int, str, int] | None:
+    """Return what sorts wells row by row, if a word is called like one: ``A01``, ``AF48``."""
+    found = _WELL.fullmatch(word)
+    return None if found is None else (len(found[1]), found[1], int(found[2]))
+
+
 class Axis:
     """The values of one dimension: numbers in their order, then words in that of their arrival.
 
+    As long as all words are called like wells, these are kept in the order of a plate.
     A new one costs the same however many there are.
 
     Parameters
@@ -159,6 +169,8 @@ class Axis:
         self._numbers: list[Any] = []
         self._late: list[Any] = []  # numbers that belong before the last one, not sorted in yet
         self._words: dict[Coordinate, int] = {}  # where each stands among them
+        self._last_well: tuple[int, str, int] | None = (0, "", 0)  # None: not all words are
+        self._is_shuffled = False  # some well came after one that it stands before
         self._known: set[Coordinate] = set()
         self._values: list[Any] = self._numbers  # with the words, if there are any
 
@@ -171,16 +183,26 @@ class Axis:
             return False
         self._known.add(value)
         if isinstance(value, str):
-            self._sort()
-            if not self._words:
-                self._values = self._numbers.copy()
-            self._words[value] = len(self._words)
-            self._values.append(value)
+            self._add_word(value)
         elif not self._words and (not self._numbers or value > self._numbers[-1]):
             self._numbers.append(value)
         else:
             self._late.append(value)
         return True
+
+    def _add_word(self, word: str) -> None:
+        well = _well(word) if self._last_well is not None else None
+        if self._late or well is None:
+            self._sort()
+        if well is not None and self._last_well is not None:
+            self._is_shuffled |= well < self._last_well
+            self._last_well = max(well, self._last_well)
+        else:
+            self._last_well = None
+        if not self._words:
+            self._values = self._numbers.copy()
+        self._words[word] = len(self._words)
+        self._values.append(word)
 
     def view(self) -> AxisView:
         """Return the axis as it is now."""
@@ -195,10 +217,14 @@ class Axis:
         return bisect.bisect_left(self._numbers, value)
 
     def _sort(self) -> None:
-        """Put late numbers where they belong."""
-        if self._late:
+        """Put late numbers and wells where they belong."""
+        if self._late or self._is_shuffled:
             # Views share the list: it may grow, but what is in it must not move.
             self._numbers, self._late = sorted(self._numbers + self._late), []
+            if self._is_shuffled:
+                words = sorted(map(str, self._words), key=_well)  # type: ignore[arg-type]
+                self._words = {word: n for n, word in enumerate(words)}
+                self._is_shuffled = False
             self._values = self._numbers + list(self._words) if self._words else self._numbers
 
     def positions(self, numbers: np.ndarray) -> np.ndarray:

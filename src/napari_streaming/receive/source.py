@@ -283,7 +283,10 @@ class Source:
         elif isinstance(message, End):
             publisher.ended = True
             self._catalog.taps.heard(link.peer, message)
-            self._catalog.say("complete", f"{link.peer.program} has ended")
+            if all(
+                p.ended for other, p in self._publishers.items() if _whole(other) == _whole(link)
+            ):
+                self._catalog.say("complete", f"{link.peer.program} has ended")
 
     def _subscribe(self, link: Link) -> None:
         """Say what is wanted of a publisher."""

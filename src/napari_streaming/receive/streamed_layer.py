@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -231,6 +232,13 @@ class StreamedLayer(LayerView):
             return same and len(ours.shape) == len(declare.shape)
         return same and ours.shape == declare.shape
 
+    def difference(self, declare: Declare) -> str:
+        """Return why a stream is not taken: ``shape 7 x 8, before 6 x 8``."""
+        pairs = [(f, getattr(declare, f), getattr(self.declare, f)) for f in _TOLD]
+        return "; ".join(
+            f"{f} {_said(f, new)}, before {_said(f, old)}" for f, new, old in pairs if new != old
+        )
+
     def grow(self, declare: Declare) -> None:
         """Take in planes of another stream's shape."""
         if self.has_planes:
@@ -276,6 +284,16 @@ class StreamedLayer(LayerView):
 
 _MOST_PLACES = 64
 _STRUCTURE = ("kind", "dtype", "axes", "rgb", "units", "features")
+_TOLD = ("shape", *_STRUCTURE, "scale", "translate")
+
+
+def _said(field: str, value: Any) -> str:
+    """Return a field of a declaration for people."""
+    if field == "dtype":
+        return str(np.dtype(value))
+    if isinstance(value, Mapping | tuple):
+        return (" x " if field == "shape" else ", ").join(map(str, value)) or "none"
+    return str(value)
 
 
 def _range_of(plane: np.ndarray) -> tuple[float, float] | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from html import escape
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyqtgraph as pg
+from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -27,8 +28,11 @@ __all__ = ["MetricGraphs", "group_of"]
 
 _HEIGHT = 150
 _MOST_GRAPHS = 32
+_MOST_NAMES = 12  # of curves, beyond which a legend hides what it explains
+_MOST_DOTS = 400  # a plate's wells: each is a dot, of one alone there would be no line to see
 _A_DATE = 1e9  # steps beyond this are seconds since the epoch: the year 2001 and later
 _NOWHERE = "nothing"
+_Column: TypeAlias = NDArray[np.float64]
 _COLOURS = ("#4ba3ff", "#ffb000", "#5dd39e", "#ff6b6b", "#b388ff", "#f0e442", "#c0c0c0")
 
 
@@ -165,16 +169,23 @@ class _Graph:
         if mark == shown:
             return
         if curve is None:
-            curve = self.plot.plot(pen=_COLOURS[len(self._curves) % len(_COLOURS)])
+            colour = _COLOURS[len(self._curves) % len(_COLOURS)]
+            curve = self.plot.plot(pen=colour, symbolBrush=colour, symbolPen=None, symbolSize=4)
             self._name(name, curve)
         finite = np.isfinite(values)
         if not finite.all():
             values = np.where(finite, values, np.nan)
-        curve.setData(steps, values, connect="finite")
+        steps, values = _in_order(steps, values)
+        dots = "o" if len(steps) <= _MOST_DOTS else None
+        curve.setData(steps, values, connect="finite", symbol=dots)
         self._curves[name] = (curve, mark)
 
     def _name(self, name: str, curve: Any) -> None:
-        """Have a legend as soon as there are two curves."""
+        """Have a legend as soon as there are two curves, and as long as it is short."""
+        if len(self._curves) >= _MOST_NAMES:
+            if self._legend is not None:
+                self._legend.hide()
+            return
         if self._curves and self._legend is None:
             self._legend = self.plot.addLegend(
                 offset=(-5, 5), labelTextSize="8pt", labelTextColor=self._ink
@@ -189,6 +200,14 @@ class _Graph:
         self._line.setVisible(at is not None)
         if at is not None:
             self._line.setValue(at)
+
+
+def _in_order(steps: _Column, values: _Column) -> tuple[_Column, _Column]:
+    """Return values along the graph, if they came in another order; of two, the later one."""
+    if np.all(steps[:-1] <= steps[1:]):
+        return steps, values
+    along, last = np.unique(steps[::-1], return_index=True)
+    return along, values[::-1][last]
 
 
 def _plain(text: str) -> str:

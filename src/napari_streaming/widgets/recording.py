@@ -7,6 +7,7 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QSizeP
 
 from napari_streaming.record.recorder import INDEX
 from napari_streaming.record.tape import Tape
+from napari_streaming.wording import counted
 
 __all__ = ["RecordButton"]
 
@@ -60,6 +61,8 @@ class RecordButton(QWidget):
             return
         stats = tape.stats()
         lost = f", {stats.lost} lost" if stats.lost else ""
-        text = f"{tape.index.name}: {stats.items} items, {stats.bytes / 1e6:.0f} MB{lost}"
+        text = (
+            f"{tape.index.name}: {counted(stats.items, 'item')}, {stats.bytes / 1e6:.0f} MB{lost}"
+        )
         self._state.setText(stats.error or text)
         self._state.setToolTip(stats.error or str(tape.index))

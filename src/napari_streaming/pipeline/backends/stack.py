@@ -13,7 +13,16 @@ from napari_streaming.pipeline.backends.base import Batch
 from napari_streaming.pipeline.values import About, Coordinates
 from napari_streaming.wire.messages import Coordinate
 
-__all__ = ["Record", "Stack", "axis_of", "is_colour", "positions", "stack", "take_apart"]
+__all__ = [
+    "Record",
+    "Stack",
+    "axis_of",
+    "check_apart",
+    "is_colour",
+    "positions",
+    "stack",
+    "take_apart",
+]
 
 _ORDER = "tczyxs"
 _NAMES = {
@@ -205,12 +214,23 @@ def positions(
             values.sort()
         along[axis], named[axis] = values, name
     where = [{axis: along[axis].index(here[named[axis]]) for axis in along} for here in at]
-    if len({tuple(here.values()) for here in where}) != len(at):
+    check_apart(at)
+    return where, along
+
+
+def check_apart(at: Sequence[Coordinates]) -> None:
+    """Refuse several values of which one would take the place of another.
+
+    Raises
+    ------
+    DataError
+        Two of them have the same coordinates.
+    """
+    if len({frozenset(here.items()) for here in at}) != len(at):
         raise DataError(
             f"it was given {len(at)} values, and their coordinates do not tell them apart: "
             "say where each belongs with at=, or give each its own path"
         )
-    return where, along
 
 
 def _array(value: object) -> np.ndarray:

@@ -10,7 +10,8 @@ from typing import Any
 
 from napari_streaming.errors import DataError
 from napari_streaming.pipeline.backends.base import Backend, Batch
-from napari_streaming.pipeline.backends.stack import axis_of, is_colour
+from napari_streaming.pipeline.backends.stack import check_apart, is_colour
+from napari_streaming.pipeline.graphs import Graphs
 from napari_streaming.pipeline.values import About, Coordinates, Points, Value
 from napari_streaming.publish.publisher import Publisher
 from napari_streaming.wire.messages import Coordinate
@@ -42,13 +43,20 @@ class StreamBackend(Backend):
         self._url, self._make = url, make_publisher
         self._made: Publisher | None = None
         self._lock = threading.Lock()
+        self._graphs = Graphs()
 
     def save(self, batch: Batch) -> None:  # noqa: D102  # documented by the base class
         publisher = self._publisher()
         name, from_path = read_name(batch.path)
         name = batch.about.name or name
-        for value, here in zip(batch.values, batch.at, strict=True):
-            _publish(publisher, name, value, here or from_path, batch)
+        where = [here or from_path for here in batch.at]
+        check_apart(where)
+        for value, at in zip(batch.values, where, strict=True):
+            if batch.kind == "metric":
+                metric, step = self._graphs.place(name, at, batch.about.order)
+                publisher.metric(metric, float(value), step)  # type: ignore[arg-type]
+            else:
+                _publish(publisher, name, value, at, batch)
 
     def load(self, path: str, *, whole: bool) -> list[Value]:  # noqa: D102
         raise DataError(
@@ -115,13 +123,6 @@ def _publish(publisher: Publisher, name: str, value: Any, at: Coordinates, batch
     if isinstance(value, Points):
         said = _said(about, value.coordinates.shape[1])
         publisher.points(name, value.coordinates, at=at, features=value.features, **said)
-    elif batch.kind == "metric":
-        steps = [n for key, n in at.items() if axis_of(key) == "t" and not isinstance(n, str)]
-        if steps:  # a graph over time for each of the rest
-            rest = [str(n) for key, n in at.items() if axis_of(key) != "t"]
-            publisher.metric(" ".join([name, *rest]), value, steps[0])
-        else:
-            publisher.metric(name, value)
     elif batch.kind == "labels":
         publisher.labels(name, value, at=at, **_said(about, value.ndim))
     else:

@@ -21,6 +21,7 @@ from napari_streaming.errors import DataError
 from napari_streaming.pipeline.backends.base import Batch
 from napari_streaming.pipeline.backends.stack import positions
 from napari_streaming.pipeline.values import Points, Value
+from napari_streaming.wording import counted
 
 __all__ = ["read_table", "write_table"]
 
@@ -92,8 +93,9 @@ def _table_of_points(batch: Batch, names: Sequence[str]) -> tuple[list[str], Ite
     for one in sets[1:]:
         if (one.coordinates.shape[1], list(one.features)) != (ndim, features):
             raise DataError(
-                f"its sets of points differ: {ndim} axes and the features {features}, and "
-                f"{one.coordinates.shape[1]} and {list(one.features)}; give each its own path"
+                f"its sets of points differ: {counted(ndim, 'coordinate')} and the features "
+                f"{features}, and {one.coordinates.shape[1]} and {list(one.features)}; "
+                "give each its own path"
             )
     if taken := [n for n in (*names, *features) if n == "index" or _AXIS.fullmatch(n)]:
         raise DataError(f"{taken[0]!r} is the name of a column of its own; use another name")

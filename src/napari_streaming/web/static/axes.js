@@ -1,20 +1,38 @@
 // The named coordinates that came, and where the sliders stand.
 
-/** Numbers are kept sorted, before words in the order of their arrival. */
+const WELL = /^([A-Z]{1,2})([0-9]{1,3})$/;
+
+/** Return what sorts wells row by row; nothing, if a word is not called like one. */
+function wellKey(word) {
+  const found = WELL.exec(word);
+  return found && found[1].length * 1e6 + parseInt(found[1], 36) * 1e3 + Number(found[2]);
+}
+
+/** Numbers are kept sorted, before words in the order of their arrival; wells as on a plate. */
 class Axis {
   constructor(name) {
     this.name = name;
     this.values = [];
     this.known = new Set();
     this.numbers = 0; // how many of the values are
+    this.hasOthers = false; // whether some word is no well
   }
 
   add(value) {
     if (this.known.has(value)) return false;
     this.known.add(value);
     if (typeof value === "number") this.values.splice(this.placeOf(value), 0, value), this.numbers++;
-    else this.values.push(value);
+    else this.values.splice(this.placeOfWord(value), 0, value);
     return true;
+  }
+
+  placeOfWord(word) {
+    const key = wellKey(word);
+    if (key === null) this.hasOthers = true;
+    if (this.hasOthers) return this.values.length;
+    let place = this.values.length;
+    while (place > this.numbers && wellKey(this.values[place - 1]) > key) place--;
+    return place;
   }
 
   placeOf(number) {

@@ -8,6 +8,7 @@ from typing import Any
 from napari_streaming.errors import MalformedError
 from napari_streaming.wire.codec import Buffer
 from napari_streaming.wire.dialects.plain_pickle import read_plain
+from napari_streaming.wording import counted
 
 __all__ = ["MAX_REQUEST", "done", "pong", "read_request", "refusal", "settled"]
 
@@ -63,7 +64,7 @@ def settled(count: int) -> bytes:
     return _pickled(
         status="success",
         type="settle_ack",
-        message=f"{count} images are in their places",
+        message=f"{counted(count, 'image')} in place",
         settle_phase="complete",
         completed_update_count=count,
         total_update_count=count,
