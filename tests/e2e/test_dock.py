@@ -267,6 +267,49 @@ def test_a_window_closed_while_it_streams_leaves_the_producer_alone(run, until):
         stream.close()
 
 
+@pytest.mark.parametrize("moment", ["paint", "stream"])
+def test_a_viewer_that_is_asked_to_end_closes_its_window_well(run, moment):
+    viewer = run(
+        """
+        import os, signal, sys
+        from napari_streaming.napari_plugin.window import open_window, run_window
+        from qtpy.QtCore import QTimer
+        from qtpy.QtWidgets import QWidget
+
+        class Painted(QWidget):
+            def paintEvent(self, event):
+                if sys.argv[1] == "paint" and has_come():
+                    signal.raise_signal(signal.SIGTERM)
+
+        def has_come():
+            return "a" in viewer.layers and len(viewer.layers["a"].data) > 3
+
+        def look():
+            painted.update()
+            if sys.argv[1] == "stream" and has_come():
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        viewer, dock = open_window("tcp://127.0.0.1:0?listen")
+        painted = Painted()
+        viewer.window.add_dock_widget(painted)
+        print(dock.session.receiver.urls[0], flush=True)
+        del dock
+        timer = QTimer(painted)
+        timer.timeout.connect(look)
+        timer.start(10)
+        run_window()
+        print("closed", flush=True)
+        """,
+        moment,
+    )
+    stream = Stream(viewer.stdout.readline().strip())
+    try:
+        said, _ = viewer.communicate(timeout=60)
+        assert (viewer.returncode, said) == (0, "closed\n")
+    finally:
+        stream.close()
+
+
 def test_a_viewer_closed_in_a_program_that_lives_on_ends_the_stream(make_napari_viewer, until):
     viewer = make_napari_viewer(show=True)
     _, dock = viewer.window.add_plugin_dock_widget("napari-streaming", "Stream Receiver")
