@@ -6,6 +6,7 @@ import pytest
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
+    QGroupBox,
     QLabel,
     QLineEdit,
     QMessageBox,
@@ -89,6 +90,32 @@ def test_a_program_is_paused_tuned_and_stopped_in_the_dock(dock, run, until):
     output, _ = process.communicate(timeout=30)
     assert "stop requested: True" in output
     until(lambda: not panel.isVisibleTo(dock))
+
+
+def test_programs_of_the_same_name_are_told_apart(dock, run, until):
+    program = """
+        import sys
+        import napari_streaming as ns
+
+        with ns.Publisher(sys.argv[1], name=sys.argv[2]) as pub:
+            while pub.may_go() is not False:
+                pub.progress(1, 2)
+    """
+    url, panel = dock.session.receiver.urls[0], dock.findChild(ControlPanel)
+
+    def titles():
+        return sorted(box.title() for box in panel.findChildren(QGroupBox))
+
+    one = run(program, url, "a && b")
+    until(lambda: titles() == ["a &&&& b"])
+    two, other = run(program, url, "a && b"), run(program, url, "other")
+    both = [f"a &&&& b ({process.pid})" for process in (one, two)]
+    until(lambda: titles() == sorted([*both, "other"]))
+    (source,) = dock.session.receiver.sources
+    assert f"a && b ({two.pid})" in source.state and "other" in source.state
+    other.kill()
+    two.kill()
+    until(lambda: titles() == ["a &&&& b"])
 
 
 def waiting(layers):

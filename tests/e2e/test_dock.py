@@ -267,6 +267,53 @@ def test_a_window_closed_while_it_streams_leaves_the_producer_alone(run, until):
         stream.close()
 
 
+@pytest.mark.parametrize("moment", ["painting", "resting"])
+def test_a_viewer_that_is_asked_to_end_closes_its_window_well(run, moment):
+    viewer = run(
+        """
+        import os, signal, sys
+        import napari
+        from napari_streaming.napari_plugin.window import open_window, run_window
+        from qtpy.QtCore import QTimer
+        from qtpy.QtWidgets import QWidget
+
+        class Painted(QWidget):
+            rested = 0
+
+            def paintEvent(self, event):
+                if sys.argv[1] == "painting" and has_come():
+                    signal.raise_signal(signal.SIGTERM)
+
+            def look(self):
+                self.update()
+                self.rested += has_come()
+                if sys.argv[1] == "resting" and self.rested == 50:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        def has_come():
+            viewer = napari.current_viewer()
+            return viewer is not None and "a" in viewer.layers and len(viewer.layers["a"].data) == 3
+
+        viewer, dock = open_window("tcp://127.0.0.1:0?listen")
+        painted = Painted()
+        viewer.window.add_dock_widget(painted)
+        print(dock.session.receiver.urls[0], flush=True)
+        del dock, viewer
+        timer = QTimer(painted)
+        timer.timeout.connect(painted.look)
+        timer.start(10)
+        run_window()
+        print("closed", flush=True)
+        """,
+        moment,
+    )
+    with ns.Publisher(viewer.stdout.readline().strip()) as pub:
+        for t in range(3):
+            pub.image("a", np.full((64, 64), t, np.uint8), at={"t": t})
+        said, _ = viewer.communicate(timeout=60)
+    assert (viewer.returncode, said) == (0, "closed\n")
+
+
 def test_a_viewer_closed_in_a_program_that_lives_on_ends_the_stream(make_napari_viewer, until):
     viewer = make_napari_viewer(show=True)
     _, dock = viewer.window.add_plugin_dock_widget("napari-streaming", "Stream Receiver")

@@ -25,6 +25,11 @@ pytestmark = pytest.mark.napari
         ("loss/train", "loss", "train"),
         ("loss/train [2]", "loss", "train [2]"),
         ("[2]", "[2]", "[2]"),
+        ("loss", "loss", "loss"),
+        ("loss/loss", "loss", "loss/loss"),
+        ("loss/train/first", "loss", "train/first"),
+        ("loss/", "loss/", "loss/"),
+        ("/loss", "/loss", "/loss"),
     ],
 )
 def test_what_belongs_together(name, graph, curve):
@@ -54,6 +59,8 @@ def test_graphs_follow_the_metrics_and_the_slider(dock, viewer, until):
         until(lambda: sorted(curves(graphs)) == ["energy", "loss"])
         until(lambda: len(curves(graphs)["energy"][0]) == 10)
     assert [len(values) for values in curves(graphs)["loss"]] == [10, 10]
+    legend = [label.text for _, label in graphs._graphs["loss"].plot.legend.items]
+    assert legend == ["train", "test"]
     graphs.findChild(QCheckBox).setChecked(True)
     assert graphs.findChild(QComboBox).currentText() == "t", "the dimension that has numbers"
 

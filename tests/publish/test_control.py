@@ -5,6 +5,7 @@ import math
 import threading
 
 import pytest
+from msgspec.structs import replace
 
 from napari_streaming.errors import DataError, StopRequested
 from napari_streaming.publish.control import RefusedError, Steering
@@ -83,6 +84,11 @@ def test_of_two_viewers_the_last_one_has_its_way_and_all_know_who(desk):
     desk.do("resume", BEN)
     assert desk.told[-2:] == [Running("paused", "napari (1)"), Running("running", "napari (2)")]
     assert desk.steering.may_go() is True
+
+
+def test_a_viewer_without_a_process_is_named_without_one(desk):
+    desk.do("pause", replace(ANNA, program="browser on Linux", pid=0))
+    assert desk.told[-1] == Running("paused", "browser on Linux")
 
 
 @pytest.mark.parametrize("ending", ["resume", "stop"])

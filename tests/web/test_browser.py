@@ -209,6 +209,8 @@ def test_a_program_is_steered(page, program, until, in_thread):
         until(lambda: len(steps) == before + 1)
         page.chromium.press(" ", "Space", " ")
         until(lambda: len(steps) > before + 5)
+        page.until("document.getElementById('running').textContent === 'running'")
+        page.until(r"/resumed by browser on [^()]+$/.test(viewer.store.log.at(-1).text)")
         page.until("document.querySelector('figure output')")
         page("document.getElementById('stop').click()")
         in_thread(thread.join)

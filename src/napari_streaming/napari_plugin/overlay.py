@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from psygnal import EmitLoopError
+
 from napari_streaming.napari_plugin.binding import LayerBinding
 from napari_streaming.wire.messages import Coordinate
 
@@ -28,9 +30,13 @@ class DimensionOverlay:
             event.connect(self.update)
 
     def close(self) -> None:
-        """Say nothing any more; what stands there stays."""
+        """Take the words away, and say nothing any more."""
         for event in self._events():
             event.disconnect(self.update)
+        try:
+            self.set_enabled(False)
+        except EmitLoopError:  # Qt has destroyed the window, its canvas first: they are gone
+            return
 
     def _events(self) -> tuple[Any, ...]:
         events = self._viewer.dims.events

@@ -180,7 +180,6 @@ class ReceiverSession:
         """Disconnect; the layers stay."""
         for window in self._open_windows():
             window.close()
-        self.overlay.set_enabled(False)
         self._home_key.close()
         self.overlay.close()
         self._binding.close()

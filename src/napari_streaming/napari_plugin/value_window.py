@@ -76,8 +76,6 @@ class ValueWindow:
 
     def close(self) -> None:
         """Close the window, if the user has not."""
-        if self.is_open:
-            self.overlay.set_enabled(False)
         self._home_key.close()
         self.overlay.close()
         self.binding.close()

@@ -53,8 +53,16 @@ def open_window(url: str, *, title: str = "napari-streaming") -> tuple[Any, Any]
 def run_window() -> None:
     """Run napari until its window is closed, or until the process is asked to end."""
     import napari
+    from qtpy.QtCore import QTimer
+
+    # napari wakes up Python for signals, which come in the midst of painting, too: Qt crashes if
+    # a window is gone when it has been painted. So the event loop closes them, at its next turn.
+    signal.signal(signal.SIGTERM, lambda *_: QTimer.singleShot(0, _close_all))
+    napari.run()
+
+
+def _close_all() -> None:
+    """Close all windows; closed like this, none asks its user."""
     from qtpy.QtWidgets import QApplication
 
-    # napari wakes up Python for signals. Closed like this, no window asks its user.
-    signal.signal(signal.SIGTERM, lambda *_: QApplication.closeAllWindows())
-    napari.run()
+    QApplication.closeAllWindows()

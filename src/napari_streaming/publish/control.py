@@ -315,7 +315,8 @@ class Steering:
 
 
 def _name_of(viewer: Peer) -> str:
-    return f"{viewer.program} ({viewer.pid})"
+    """Return what to call a viewer; a browser's has no process that is known."""
+    return f"{viewer.program} ({viewer.pid})" if viewer.pid else viewer.program
 
 
 def _kind_of(value: ParameterValue, choices: Sequence[str]) -> ParameterKind:

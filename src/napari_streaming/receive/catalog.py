@@ -281,10 +281,10 @@ class Catalog(Mapping[str, StreamedLayer]):
                 del self.outlines[next(iter(self.outlines))]
             self.notify()
 
-    def program_came(self, run: str, name: str) -> None:
+    def program_came(self, run: str, name: str, pid: int = 0, *, is_here: bool = True) -> None:
         """Note that a publisher is there; of those that are gone the first ones are forgotten."""
         with self._changed:
-            known = self.programs.pop(run, None) or Program(run, name)
+            known = self.programs.pop(run, None) or Program(run, name, pid, is_here)
             self.programs[run] = replace(known, is_connected=True)
             gone = [run for run, program in self.programs.items() if not program.is_connected]
             for one in gone[: max(0, len(self.programs) - _MAX_PROGRAMS)]:

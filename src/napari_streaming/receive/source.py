@@ -18,6 +18,7 @@ from napari_streaming.receive.intake import (
     fetch_item,
     place_item,
 )
+from napari_streaming.receive.programs import tell_apart
 from napari_streaming.receive.streamed_layer import StreamedLayer
 from napari_streaming.settings import ReceiverSettings
 from napari_streaming.transport.channel import Channel, Link
@@ -202,7 +203,8 @@ class Source:
         run = link.peer.run
         self._publishers[link] = _Publisher()
         self._catalog.run_began(_whole(link))
-        self._catalog.program_came(run, link.peer.program)
+        is_here = link.peer.host == self._channel.me.host
+        self._catalog.program_came(run, link.peer.program, link.peer.pid, is_here=is_here)
         self._subscribe(link)
         self._show_state()
 
@@ -304,7 +306,8 @@ class Source:
         return dict(have[-_MAX_HAVE:])
 
     def _show_state(self) -> None:
-        names = ", ".join(link.peer.program for link in self._publishers)
+        here = [self._catalog.programs[link.peer.run] for link in self._publishers]
+        names = ", ".join(tell_apart(here).values())
         self._state = f"connected to {names}" if names else self._idle_state
         self._catalog.notify()
 

@@ -21,7 +21,6 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QGroupBox,
     QHBoxLayout,
-    QLabel,
     QMessageBox,
     QProgressBar,
     QPushButton,
@@ -29,7 +28,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_streaming.receive.programs import Program
+from napari_streaming.receive.programs import Program, tell_apart
+from napari_streaming.widgets.labels import plain_label, plain_text
 from napari_streaming.wire.messages import Parameter, Progress
 
 __all__ = ["ControlPanel"]
@@ -63,7 +63,9 @@ class ControlPanel(QWidget):
 
     def show_programs(self, programs: Iterable[Program]) -> None:
         """Show these programs as they are now; those that are gone go."""
-        wanted = {p.run: p for p in programs if p.is_connected and (p.is_steered or p.progress)}
+        connected = [program for program in programs if program.is_connected]
+        called = tell_apart(connected)
+        wanted = {p.run: p for p in connected if p.is_steered or p.progress}
         for run in self._boxes.keys() - wanted.keys():
             box = self._boxes.pop(run)
             self.layout().removeWidget(box)
@@ -74,7 +76,7 @@ class ControlPanel(QWidget):
                 box.asked.connect(self.asked)
                 box.set.connect(self.set)
                 self.layout().addWidget(box)
-            self._boxes[run].show_program(program)
+            self._boxes[run].show_program(program, called[run])
         self.setVisible(bool(wanted))
 
 
@@ -86,14 +88,12 @@ class _ProgramBox(QGroupBox):
 
     def __init__(self, run: str, parent: QWidget) -> None:
         super().__init__(parent)
-        self._run = run
+        self._run, self._called = run, ""
         self._fields: dict[str, _Field] = {}
         self._pause = _button("Pause", "Have the program wait at its next step", self)
         self._step = _button("Step", "Have it take one step, and wait", self)
         self._stop = _button("Stop the program", "Have it end, for good", self)
-        self._said = QLabel(self)
-        self._said.setTextFormat(Qt.TextFormat.PlainText)
-        self._said.setWordWrap(True)
+        self._said = plain_text(self)
         self._bar = QProgressBar(self)
         self._form = QFormLayout()
         buttons = QHBoxLayout()
@@ -108,9 +108,10 @@ class _ProgramBox(QGroupBox):
         self._step.clicked.connect(self._ask_to_step)
         self._stop.clicked.connect(self._ask_to_stop)
 
-    def show_program(self, program: Program) -> None:
-        """Show the program as it is now."""
-        self.setTitle(program.name.replace("&", "&&"))
+    def show_program(self, program: Program, called: str) -> None:
+        """Show the program as it is now, under a name that no other one has."""
+        self._called = called
+        self.setTitle(called.replace("&", "&&"))
         state = program.running.state if program.running else ""
         for button in (self._pause, self._step, self._stop):
             button.setVisible(bool(state))
@@ -151,7 +152,7 @@ class _ProgramBox(QGroupBox):
     def _ask_to_stop(self) -> None:
         box = QMessageBox(self)
         box.setTextFormat(Qt.TextFormat.PlainText)
-        box.setText(f"Stop {self.title()} for good?")
+        box.setText(f"Stop {self._called} for good?")
         box.setStandardButtons(QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No)
         box.setDefaultButton(QMessageBox.StandardButton.No)
         box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -180,9 +181,8 @@ class _Field(QObject):
         self._is_button = parameter.kind == "button"
         self._widget = _make_widget(parameter)
         self._widget.changed.connect(self._tell)
-        label = QLabel("" if self._is_button else parameter.name, parent)
-        label.setTextFormat(Qt.TextFormat.PlainText)
-        self.row = (label, self._widget.native)
+        name = "" if self._is_button else parameter.name
+        self.row = (plain_label(parent, name), self._widget.native)
 
     def show_value(self, parameter: Parameter) -> None:
         """Show the value that the program has, unless the user is changing it."""

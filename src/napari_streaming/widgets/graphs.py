@@ -42,13 +42,16 @@ def group_of(name: str) -> tuple[str, str]:
     Parameters
     ----------
     name : str
-        ``loss/train`` and ``loss/test`` share a graph, as do ``energy`` and ``energy [2]``.
+        ``loss``, ``loss/train`` and ``loss/test`` share a graph, as do ``energy`` and
+        ``energy [2]``.
 
     Returns
     -------
     graph, curve : str
     """
     group, _, curve = name.partition("/")
+    if not group or curve.startswith(group):  # "/a" has no group; "loss" and "loss/loss" differ
+        return group or name, name
     bare = re.sub(r" \[\d+\]\Z", "", group)
     return (bare, curve or name) if curve or bare != group else (name, name)
 

@@ -12,10 +12,8 @@ from qtpy.QtWidgets import (
     QApplication,
     QCheckBox,
     QGridLayout,
-    QLabel,
     QLineEdit,
     QPushButton,
-    QSizePolicy,
     QSplitter,
     QTabWidget,
     QVBoxLayout,
@@ -27,6 +25,7 @@ from napari_streaming.napari_plugin.session import ReceiverSession, warm_up
 from napari_streaming.uri import DEFAULT_URL, parse_url
 from napari_streaming.widgets.controls import ControlPanel
 from napari_streaming.widgets.graphs import MetricGraphs
+from napari_streaming.widgets.labels import plain_text
 from napari_streaming.widgets.limits import LimitsForm
 from napari_streaming.widgets.memory import MemoryForm
 from napari_streaming.widgets.outline import OutlineTable
@@ -89,11 +88,7 @@ class ReceiverDock(QWidget):
         self._words = QCheckBox("Label the canvas", self)
         self._words.setToolTip("Write on the canvas where the sliders stand: Well A01 · T 3")
         self._words.setChecked(True)
-        self._state = QLabel(self)
-        self._state.setTextFormat(Qt.TextFormat.PlainText)  # programs name themselves
-        self._state.setWordWrap(True)
-        self._state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._state = plain_text(self)
         self._policy = PolicyForm(self.session.policy, self)
         self._record = RecordButton(self)
         self._placement = PlacementForm(self)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QSizePolicy, QWidget
 
 from napari_streaming.record.recorder import INDEX
 from napari_streaming.record.tape import Tape
+from napari_streaming.widgets.labels import plain_label
 from napari_streaming.wording import counted
 
 __all__ = ["RecordButton"]
@@ -33,8 +34,7 @@ class RecordButton(QWidget):
         self._button.setToolTip(
             "Keep all that comes from now on: as OME-Zarr, to be opened and to be replayed"
         )
-        self._state = QLabel(self)
-        self._state.setTextFormat(Qt.TextFormat.PlainText)
+        self._state = plain_label(self)
         self._state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

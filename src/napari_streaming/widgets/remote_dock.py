@@ -12,10 +12,8 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QPushButton,
-    QSizePolicy,
     QToolTip,
     QVBoxLayout,
     QWidget,
@@ -25,6 +23,7 @@ from napari_streaming.errors import StreamingError, URLError
 from napari_streaming.napari_plugin.remote_session import RemoteSession, RemoteStats
 from napari_streaming.uri import parse_session_url
 from napari_streaming.widgets.canvas_swap import CanvasSwap, find_canvas
+from napari_streaming.widgets.labels import plain_text
 from napari_streaming.widgets.stream_canvas import StreamCanvas
 from napari_streaming.wire.remote import Controller, Quality
 
@@ -69,8 +68,8 @@ class RemoteDock(QWidget):
         self._quality = QComboBox(self)
         for name, quality in _QUALITIES.items():
             self._quality.addItem(name, quality)
-        self._state = _words(self)
-        self._figures = {name: _words(self) for name in _FIGURES}
+        self._state = plain_text(self)
+        self._figures = {name: plain_text(self) for name in _FIGURES}
         self._lay_out()
         self._wire()
         self._refresh()
@@ -241,16 +240,6 @@ class _Shown:
 def _close_all(sessions: list[_Shown]) -> None:
     while sessions:
         sessions.pop().close()
-
-
-def _words(parent: QWidget) -> QLabel:
-    """Return a label for words of others."""
-    label = QLabel(parent)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setWordWrap(True)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-    return label
 
 
 def _latency(stats: RemoteStats) -> str:

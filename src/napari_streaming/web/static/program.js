@@ -2,8 +2,8 @@
 
 import { byId, make, short } from "./dom.js";
 
-/** Say whether a program runs, and who wanted it so. */
-const told = ({ state, by }) => (by ? `${state} by ${by}` : state);
+/** Say whether a program runs, and who stopped or paused it. */
+const told = ({ state, by }) => (by && state !== "running" ? `${state} by ${by}` : state);
 
 const ACTIONS = ["pause", "resume", "step", "stop"];
 

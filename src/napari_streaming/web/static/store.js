@@ -197,8 +197,10 @@ export class Store {
     const before = this.program.running;
     this.program.running = message;
     this.version.program++;
-    if (before && (message.by || message.note) && before.state !== message.state) {
-      this.say("info", `${message.state} ${message.by && `by ${message.by}`} ${message.note}`, now);
+    const { state, by, note } = message;
+    if (before && (by || note) && before.state !== state) {
+      const did = state === "running" ? "resumed" : state;
+      this.say("info", [by ? `${did} by ${by}` : did, note].filter(Boolean).join(": "), now);
     }
   }
 
