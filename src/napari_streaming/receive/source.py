@@ -202,7 +202,7 @@ class Source:
         run = link.peer.run
         self._publishers[link] = _Publisher()
         self._catalog.run_began(_whole(link))
-        self._catalog.program_came(run, link.peer.program)
+        self._catalog.program_came(run, link.peer.program, may_steer=link.session.may_steer)
         self._subscribe(link)
         self._show_state()
 
