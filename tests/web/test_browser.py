@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import colorsys
 import http.server
+import json
+import re
 import socket
 import threading
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 
+from napari_streaming.publish.publisher import Publisher
 from napari_streaming.uri import parse_url
 
 URL = "ws://127.0.0.1:0?listen"
@@ -18,6 +22,13 @@ URL = "ws://127.0.0.1:0?listen"
 @pytest.fixture
 def program(publisher):
     return publisher(URL)
+
+
+@pytest.fixture
+def named():
+    """Make a publisher whose program has a name of its own."""
+    with ExitStack() as undo:
+        yield lambda name: undo.enter_context(Publisher(URL, name=name))
 
 
 def grey(plane, low, high):
@@ -170,6 +181,56 @@ def test_points_and_shapes_are_drawn_where_they_are(page, program):
     assert found[60, 65:75].all() and found[65:75, 80].all() and not found[65:75, 65:75].any()
 
 
+def test_vectors_tracks_and_outlines_are_lines(page, program):
+    page.open(program.pages[0])
+    dark = np.zeros((100, 100), np.uint8)
+    program.image("dark", dark, at={"t": 2}, contrast_limits=(0, 1))
+    program.vectors("flow", [[[10, 10], [0, 30]]])
+    track = [[1, 0, 30, 10], [1, 1, 30, 30], [1, 2, 40, 30], [1, 3, 60, 30]]
+    program.tracks("paths", track, axes=("t", "y", "x"))
+    program.shapes("way", [[[60, 60], [60, 80], [80, 80]]], shape_type="path")
+    program.shapes("ring", [[[20, 60], [20, 80], [40, 80], [40, 60]]], shape_type="ellipse")
+    page.wait_for_items(5)
+    found = page.pixels(100, 100).sum(axis=2) > 60
+    assert found[10, 12:38].all() and not found[10, 44:].any()
+    assert found[30, 12:28].all() and found[32:39, 30].all() and not found[45:, 30].any()
+    assert found[60, 62:78].all() and found[62:78, 80].all()
+    assert not found[70, 65:75].any(), "a path is open"
+    assert found[20, 70] and found[30, 60] and not found[20, 60], "an ellipse is round"
+
+
+def test_lines_are_shown_where_the_sliders_stand(page, program):
+    page.open(program.pages[0])
+    program.image("dark", np.zeros((50, 50), np.uint8), at={"z": 4}, contrast_limits=(0, 1))
+    about = {"axes": ("z", "y", "x")}
+    program.vectors("flow", [[[1, 10, 5], [0, 0, 30]], [[4, 20, 5], [0, 0, 30]]], **about)
+    boxes = [[[z, y, 5], [z, y, 35]] for z, y in ((1, 30), (4, 40))]
+    program.shapes("bars", boxes, shape_type="line", **about)
+    page.wait_for_items(3)
+    found = page.pixels(50, 50)[:, 20].sum(axis=1) > 60
+    assert np.flatnonzero(found[[10, 20, 30, 40]]).tolist() == [1, 3]
+
+
+def test_all_of_a_field_of_vectors_is_shown_and_no_more(page, program):
+    page.open(program.pages[0])
+    program.vectors("flow", [[[1000, 1000], [0, 30]], [[1030, 1000], [0, 30]]])
+    page.wait_for_items(1)
+    page.until("viewer.canvas.camera.y == 1015 && viewer.canvas.camera.x == 1015")
+
+
+def test_a_surface_is_listed_and_said_not_to_be_drawn(page, program):
+    page.open(program.pages[0])
+    program.surface("hull", [[0, 0, 0], [0, 0, 1], [0, 1, 0]], [[0, 1, 2]])
+    page.wait_for_items(1)
+    page.until("document.querySelector('#layer-list li')")
+    assert page("document.querySelector('#layer-list li').innerText.split('\\n').at(-1)") == (
+        "The browser does not draw a surface. napari does."
+    )
+    assert page("document.querySelector('#layer-list li > input').disabled")
+    assert page.text("#empty") == "What came is only drawn in napari."
+    assert not page("document.getElementById('empty').hidden")
+
+
 def test_points_stand_at_their_own_coordinates(page, program):
     page.open(program.pages[0])
     program.image("dark", np.zeros((50, 50), np.uint8), at={"t": 1}, contrast_limits=(0, 1))
@@ -217,35 +278,77 @@ def test_a_program_is_steered(page, program, until, in_thread):
         program.close()
 
 
-def test_who_may_only_look_on_is_told_so(page, program):
+def test_who_may_only_look_on_finds_nothing_to_press(page, program):
     page.open(program.view_pages[0])
     assert program.paused is False  # and it can be steered from now on
-    page.until(
-        "!document.getElementById('pause').hidden && !document.getElementById('program').hidden"
-    )
-    page("document.getElementById('pause').click()")
+    program.parameter("rate", 0.5, min=0, max=1)
+    program.button("save")
+    page.until("document.querySelectorAll('#parameters .field').length == 2")
+    page.until("!document.getElementById('pause').hidden")
+    able = "[...document.querySelectorAll('#wishes :is(button, input):enabled')].length"
+    tips = "[...document.querySelectorAll('#wishes [title]')].map((one) => one.title)"
+    assert page(able) == 0
+    assert set(page(tips)) == {"this address is only for looking on"}
+    assert page.text("#obstacle") == "this address is only for looking on"
+    page.chromium.press(" ", "Space", " ")
+    page("viewer.session.send({ type: 'control', action: 'stop' })")  # whatever the page thinks
     page.until("document.getElementById('log').textContent.includes('only for looking on')")
-    assert not program.paused
-
-
-def test_names_are_text(page, program):
-    evil = "<img src=x onerror='document.title=1'><script>document.title=2</script>"
+    assert not program.paused and not program.stop_requested
     page.open(program.pages[0])
-    title = page("document.title")
-    program.image(evil, np.zeros((4, 4), np.uint8), at={evil: 1})
-    program.image(evil, np.zeros((4, 4), np.uint8), at={evil: evil})
+    page.until("document.querySelectorAll('#parameters .field').length == 2")
+    assert page(able) == 6 and page.text("#obstacle") == ""  # one of the buttons is hidden
+
+
+EVIL = [
+    "<img src=x onerror='document.title=1'>",
+    "<script>document.title=2</script>",
+    "<b>x</b>",
+    "&lt;b&gt;\"'`${1}<svg onload=alert(1)>",
+]
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_names_are_text(page, named, evil):
+    program = named(evil)
+    page.open(program.pages[0])
+    assert not program.paused  # and it can be steered from now on
+    plane = np.zeros((4, 4), np.uint8)
+    program.image(evil, plane, at={evil: 1}, colormap=evil, units=evil)
+    program.image(evil, plane, at={evil: evil})
+    program.labels(evil, plane, at={evil: evil})
+    program.points(evil, [[1, 1]], features={evil: [evil]}, at={evil: evil})
+    program.surface(evil, [[0, 0, 0], [0, 0, 1], [0, 1, 0]], [[0, 1, 2]])
     program.metric(evil, 1.0)
-    program.status("error", evil)
+    for level in ("info", "error"):
+        program.status(level, evil)
     program.parameter(evil, evil, choices=[evil, "b"])
+    program.parameter("on" + evil, True)
+    program.parameter("text" + evil, evil)
+    program.parameter("range" + evil, 0.5, min=0.0, max=1.0)
+    program.button("press" + evil)
     program.progress(1, 2, evil)
-    page.wait_for_items(2)
-    page.until("document.getElementById('log').textContent.includes('<script>')")
-    page.until("document.querySelector('#layer-list .name').textContent.includes('<script>')")
-    page.until("document.querySelector('.slider .name').textContent.includes('<script>')")
-    page.until("document.querySelector('#parameters .name').textContent.includes('<script>')")
-    page.until("document.querySelector('figcaption .name').textContent.includes('<script>')")
-    assert page("document.querySelectorAll('body img, body script').length") == 0
-    assert page("document.title") == title
+    page.wait_for_items(5)
+    page.until("document.querySelectorAll('#layer-list .name').length == 4")
+    page.until("document.querySelectorAll('#parameters .name').length == 5")
+    page.until("document.querySelectorAll('#log li').length == 2 && document.querySelector('figure')")
+    # Who paused is told by name, and what a program says of it.
+    told = {"type": "running", "state": "paused", "by": evil, "note": evil}
+    page(f"viewer.store.take({json.dumps(told)}, 0, 0), document.getElementById('live').click()")
+    page("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    page.chromium.call("Input.dispatchMouseEvent", type="mouseMoved", x=300, y=300)
+    shown = [
+        "#state", ".slider .name", ".slider output", "#layer-list li:nth-child(2) .name",
+        "#layer-list option", "#parameters .name", "#parameters option",
+        "#running", "#progress-text", "figcaption .name", "#log li", "#log li:last-child",
+        "#readout", "title",
+    ]  # fmt: skip
+    for selector in shown:
+        all_of_them = f"[...document.querySelectorAll({selector!r})]"
+        page.until(f"{all_of_them}.some((e) => e.textContent.includes({json.dumps(evil)}))")
+    for mark in ("title", "aria-label", "aria-valuetext"):
+        all_of_them = f"[...document.querySelectorAll('[{mark}]')]"
+        page.until(f"{all_of_them}.some((e) => e.getAttribute('{mark}').includes({json.dumps(evil)}))")
+    assert page("document.querySelectorAll('img, b, svg, body script').length") == 0
 
 
 def test_a_wrong_token_is_asked_for_again(page, program):
@@ -292,21 +395,72 @@ def test_a_program_that_is_killed_and_started_again(page, remote):
         "def show(t, v): pub.image('cells', np.full((4, 4), v, 'u1'), at={'t': t}, "
         "contrast_limits=(0, 255))"
     )
+    steer = (
+        "[pub.paused, pub.parameter('rate', 0.5, min=0, max=1), pub.button('save'), "
+        "pub.progress(1), pub.metric('energy', 1.0)] and None"
+    )
     program = remote()
     program(start)
     page.open(f"http://127.0.0.1:{port}/#secret")
     program("show(0, 50)")
+    program(steer)
     page.wait_for_items(1)
+    page.until("document.querySelectorAll('#parameters .field').length == 2")
+    page.until("document.querySelector('figure') && !document.getElementById('progress').hidden")
+    page.until("document.getElementById('rate').textContent.includes('MB/s')")
+    page.until("document.getElementById('latency').textContent.includes('ms')")
+    able = "[...document.querySelectorAll('#wishes :is(button, input):enabled')].length"
+    assert page(able) == 6
+    assert page.text("#running") == "running"
+
     program.kill()
-    page.until("document.body.dataset.state == 'wait'")
+    page.until("document.body.dataset.state == 'gone'")
+    assert re.fullmatch(r".* is gone since .*\d:\d\d.*", page.text("#state"))
+    assert page.text("#obstacle") == page.text("#state")
+    assert page(able) == 0 and page.text("#running") == ""
+    assert page("document.getElementById('pause').title") == page.text("#state")
+    assert [page.text("#rate"), page.text("#latency")] == ["–", "–"]
+    assert not page("document.getElementById('bar').checkVisibility()")  # it would move
     assert page.pixels(4, 4)[0, 0, 0] == 50  # what is here stays
+    assert page.text("figcaption output") == "1"
+    told = page.text("#state")
+    page.until(f"viewer.session.retry > {page('viewer.session.retry')}")
+    assert page.text("#state") == told  # however often it was tried
+
     again = remote()
     again(start)
     page.until("viewer.session.isOpen")
+    assert page.text("#obstacle") == "" and page("document.body.dataset.state") == "open"
     again("show(1, 90)")
+    again(steer)
     page.wait_for_items(1)
     assert page.pixels(4, 4)[0, 0, 0] == 90
     page.until("document.querySelector('.slider output').textContent.includes('2/2')")
+    page.until(f"{able} == 6 && document.getElementById('running').textContent == 'running'")
+    page.until("document.getElementById('latency').textContent.includes('ms')")
+    page("document.getElementById('pause').click()")
+    page.until("document.getElementById('running').textContent.startsWith('paused by')")
+
+
+def test_a_program_that_ended_is_said_to_have_ended(page, named):
+    program = named("count.py")
+    page.open(program.pages[0])
+    program.image("cells", np.full((4, 4), 50, np.uint8), contrast_limits=(0, 255))
+    page.wait_for_items(1)
+    program.close()
+    page.until("document.getElementById('state').textContent.startsWith('count.py ended at ')")
+    assert page.pixels(4, 4)[0, 0, 0] == 50
+
+
+def test_a_program_that_is_frozen_is_gone_until_it_goes_on(page, remote):
+    program = remote()
+    program("import napari_streaming as ns; pub = ns.Publisher('ws://127.0.0.1:0?listen')")
+    page.open(program("pub.pages[0]"))
+    program.freeze()
+    page("viewer.session.heard -= 60")  # so long that it has said nothing
+    page.until("document.body.dataset.state == 'gone'")
+    program.thaw()
+    page.until("document.body.dataset.state == 'open'")
 
 
 def test_a_connection_that_breaks_is_made_anew_where_it_was(page, publisher):

@@ -120,7 +120,8 @@ def test_the_command(page, publisher, until):
             assert page.pixels(4, 4)[0, 0].tolist() == [99] * 3
             page.open(process.stdout.readline().rpartition(" ")[2].strip())
             page.until("!document.getElementById('pause').hidden")
-            page("document.getElementById('pause').click()")
+            assert page("document.getElementById('pause').matches(':disabled')")
+            page("viewer.session.send({ type: 'control', action: 'pause' })")
             page.until("document.getElementById('log').textContent.includes('only for looking on')")
             assert not program.paused
         finally:
