@@ -224,7 +224,7 @@ def test_a_surface_is_listed_and_said_not_to_be_drawn(page, program):
     page.wait_for_items(1)
     page.until("document.querySelector('#layer-list li')")
     assert page("document.querySelector('#layer-list li').innerText.split('\\n').at(-1)") == (
-        "The browser does not draw a surface. napari does."
+        "The browser draws no surfaces; napari does."
     )
     assert page("document.querySelector('#layer-list li > input').disabled")
     assert page.text("#empty") == "What came is only drawn in napari."
@@ -517,6 +517,82 @@ def test_all_can_be_reached_by_keyboard_and_has_a_name(page, program):
     assert page("viewer.canvas.camera.zoom") > zoom
     page.chromium.press("0", "Digit0", "0")
     page.until("!viewer.canvas.camera.isMoved")
+
+
+def test_tab_goes_through_all_and_shows_where_it_is(page, program):
+    page.open(program.pages[0])
+    for t in range(3):
+        program.image("cells", np.eye(8), at={"t": t})
+    program.points("spots", [[1, 1]])
+    program.metric("energy", 1.0)
+    program.status("info", "hello")
+    assert not program.paused  # and it can be steered from now on
+    program.parameter("rate", 0.5, min=0, max=1)
+    program.parameter("method", "a", choices=["a", "b"])
+    program.parameter("fast", True)
+    program.parameter("note", "x")
+    program.button("save")
+    page.wait_for_items(4)
+    page.until("document.querySelectorAll('#parameters .field').length == 5")
+    page.until("document.querySelector('figure') && document.querySelector('.slider')")
+    page.until("document.querySelectorAll('#layer-list li').length == 2")
+    page("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    wanted = (
+        "[...document.querySelectorAll('button, input, select, summary, [tabindex]')]"
+        ".filter((e) => e.checkVisibility() && !e.closest('dialog'))"
+    )
+    page(f"(() => {{ globalThis.reached = []; globalThis.wanted = {wanted}; }})()")
+    count = page("wanted.length")
+    assert count > 25
+    for _ in range(count):
+        page.chromium.press("Tab")
+        page("reached.push(document.activeElement), undefined")
+        ring = "(({ outlineStyle, outlineWidth }) => [outlineStyle, outlineWidth])"
+        where = page("document.activeElement.outerHTML.slice(0, 80)")
+        assert page(f"{ring}(getComputedStyle(document.activeElement))") == ["solid", "2px"], where
+    assert page("wanted.filter((e) => !reached.includes(e)).map((e) => e.outerHTML)") == []
+
+    page("document.querySelector('[aria-label=rate]').focus()")
+    page.chromium.press("ArrowRight")
+    page.until("Number(document.querySelector('[aria-label=rate]').value) > 0.5")
+    page.chromium.press(" ", "Space", " ")
+    assert not program.paused, "a field has its own use for a space"
+
+
+def test_who_pauses_by_keyboard_can_resume_by_it(page, program, until):
+    page.open(program.pages[0])
+    assert not program.paused  # and it can be steered from now on
+    page.until("!document.getElementById('pause').hidden")
+    page("document.getElementById('pause').focus()")
+    for paused, button in ((True, "resume"), (False, "pause")):
+        page.chromium.press(" ", "Space", " ")
+        until(lambda paused=paused: program.paused == paused)
+        page.until(f"document.activeElement.id == '{button}'")
+    page("document.getElementById('view').focus()")
+    page.chromium.press(" ", "Space", " ")
+    until(lambda: program.paused)
+
+
+def test_a_graph_leaves_room_for_its_numbers(page, program):
+    page.open(program.pages[0])
+    for step in range(50):
+        program.metric("energy", 1000.0 if step % 2 else 0.0, step=step)
+    page.until("viewer.store.metrics.get('energy')?.values.length == 50")
+    page.until("document.querySelector('figure output')?.textContent == '1000'")
+    page.until("document.querySelector('figure canvas').width != 300")  # what it has undrawn
+    colours = (
+        "(() => { const canvas = document.querySelector('figure canvas'); "
+        "const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height); "
+        "return [canvas.width, Array.from(data)]; })()"
+    )
+    width, data = page(colours)
+    r, g, b, a = np.moveaxis(np.array(data).reshape(-1, width, 4), -1, 0)
+    line = (b > r + 60) & (a > 100)
+    label = (a > 40) & (np.abs(b - r) < 30)
+    assert width == page("document.querySelector('figure canvas').clientWidth")
+    assert line.any() and label.any()
+    assert np.flatnonzero(label.any(axis=0)).max() < np.flatnonzero(line.any(axis=0)).min()
+    assert line[:, -8:].any(), "and goes to the right edge"
 
 
 def test_the_mouse_moves_and_zooms(page, program):

@@ -53,7 +53,7 @@ export class LayerList {
   /** Return a layer's fields, and what brings them up to date. */
   fields(layer) {
     if (!layer.isShown) {
-      const why = `The browser does not draw a ${layer.kind}. napari does.`;
+      const why = `The browser draws no ${layer.kind}s; napari does.`;
       return [[make("p", { className: "faint", textContent: why })], () => {}];
     }
     const opacity = this.slider("opacity", 0, 1, () => layer.opacity, (v) => ({ opacity: v }), layer);

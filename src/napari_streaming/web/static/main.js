@@ -135,8 +135,5 @@ byId("token-form").addEventListener("submit", (event) => {
 addEventListener("hashchange", () => connectWith(location.hash.slice(1)));
 addEventListener("keydown", onKey);
 setInterval(showNumbers, 500);
-for (const panel of document.querySelectorAll("aside > details")) {
-  panel.addEventListener("toggle", () => graphs.update());
-}
 byId("layers").open = isWide.matches;
 connectWith(location.hash.slice(1));

@@ -167,7 +167,10 @@ export class Session {
       return; // until there is another one
     }
     if (this.goneSince === null) this.tell(`${this.rejected || reason}; trying again`, "wait");
-    else this.tell([this.farewell(), this.rejected].filter(Boolean).join("; "), "gone");
+    else {
+      const words = [this.farewell(), this.rejected].filter(Boolean).join("; ");
+      this.tell(words, this.hasEnded ? "ended" : "gone");
+    }
     this.timer = setTimeout(() => this.start(), this.retry * 1000);
     this.retry = Math.min(2 * this.retry, LAST_RETRY);
   }
