@@ -9,7 +9,13 @@ from skimage import data
 
 import napari_streaming as ns
 from napari_streaming.bench.chromium import Chromium
-from napari_streaming.demo.analysis import analyse, cut_wells
+from napari_streaming.demo.analysis import (
+    cut_wells,
+    find_nuclei,
+    measure_nuclei,
+    split_nuclei,
+    unmix,
+)
 
 IMAGES = Path(__file__).parent / "images"
 VIEWER = "(async () => (await import('/main.js')).viewer.{})()"
@@ -22,15 +28,18 @@ def run(pub: ns.Publisher) -> None:
         pub.parameter("smoothing", 1.5, min=0.0, max=5.0)
         pub.parameter("method", "otsu", choices=["otsu", "local"])
         at = {"well": well}
-        found = analyse(tissue)
+        hematoxylin, dab = unmix(tissue)
+        labels = split_nuclei(find_nuclei(hematoxylin, dab))
+        found = measure_nuclei(labels, hematoxylin, dab)
+        areas = found.features["area"]
         pub.image("tissue", tissue, at=at, scale=(0.5, 0.5), units="um")
-        pub.image("DAB", found.dab, at=at, scale=(0.5, 0.5), units="um", colormap="bop orange",
+        pub.image("DAB", dab, at=at, scale=(0.5, 0.5), units="um", colormap="bop orange",
                   contrast_limits=(0, 1.2))  # fmt: skip
-        pub.labels("nuclei", found.labels, at=at, scale=(0.5, 0.5), units="um")
-        pub.points("centroids", found.centroids, at=at, scale=(0.5, 0.5), units="um")
-        pub.metric("nuclei count", len(found), step=step)
-        pub.metric("mean area", found.features["area"].mean(), step=step)
-        pub.status("info", f"{well}: {len(found)} nuclei")
+        pub.labels("nuclei", labels, at=at, scale=(0.5, 0.5), units="um")
+        pub.points("centroids", found.coordinates, at=at, scale=(0.5, 0.5), units="um")
+        pub.metric("nuclei count", len(areas), step=step)
+        pub.metric("mean area", areas.mean(), step=step)
+        pub.status("info", f"{well}: {len(areas)} nuclei")
         pub.progress(step + 1, len(wells), well)
     pub.status("complete", "all wells are analysed")
 

@@ -55,7 +55,7 @@ from napari_streaming.wire.messages import (
     StatusLevel,
     Subscribe,
 )
-from napari_streaming.wire.session import view_address
+from napari_streaming.wire.session import looks_on, view_address, view_token
 from napari_streaming.wording import counted
 
 __all__ = ["Relay"]
@@ -79,19 +79,26 @@ class _Remote(Steering):
     ) -> None:
         super().__init__(tell, lease)
         self._ask = ask
+        self._run = ""  # of the program that viewers steer: the last that spoke of itself
         self._said: dict[str, Message] = {}  # replaced as a whole: others read it meanwhile
         self._paused_by, self._until = "", math.inf
 
-    def told(self, message: Running | Progress | Parameter) -> None:
+    def told(self, run: str, message: Running | Progress | Parameter) -> None:
         """Note what the program says of itself."""
+        self._run = run
         name = message.name if isinstance(message, Parameter) else ""
         self._said = {**self._said, f"{type(message).__name__} {name}": message}
         self._tell(message)
 
-    def forget(self) -> None:
-        """Note that the program is gone."""
+    def forget(self, program: Peer) -> None:
+        """Note that a program is gone, and tell viewers if it is the one that they steer."""
+        if program.run != self._run:
+            return
+        was_steered = any(isinstance(message, Running) for message in self._said.values())
         self._said = {}
         self._paused_by, self._until = "", math.inf
+        if was_steered:
+            self._tell(Running("stopping", "", f"{program.program} is gone"))
 
     @property
     def standing(self) -> tuple[Message, ...]:
@@ -165,9 +172,11 @@ class Relay:
         self._opening = threading.Lock()
         self._engine = Engine(settings or PublisherSettings(), self._make_steering)
         try:
-            here = parse_url(listen, listen=True).to_publish()
+            here, there = parse_url(listen, listen=True).to_publish(), parse_url(source)
+            if looks_on(there.token) and not there.listen:  # nor can others steer from here
+                here = here.with_token(view_token(here.token or new_token()))
             self._engine.open_sink(here, _peer("publish", host_identity()), page)
-            self._open(parse_url(source))
+            self._open(there)
         except StreamingError:
             self.close()
             raise
@@ -265,7 +274,7 @@ class _Source:
     def lost(self, link: Link, reason: str) -> None:
         """Note that a publisher is gone; what it sent stays."""
         del self._links[link]
-        self._steering.forget()
+        self._steering.forget(link.peer)
         self._say("warning", f"{link.peer.program} is gone: {reason}")
 
     def refused(self, reason: str) -> None:
@@ -305,7 +314,7 @@ class _Source:
         elif isinstance(message, Outline):
             self._engine.tell_for_good(f"outline {message.title}", message)
         elif isinstance(message, Running | Progress | Parameter):
-            self._steering.told(message)
+            self._steering.told(link.peer.run, message)
         elif isinstance(message, Gap):
             self._lost += message.count
         elif isinstance(message, Elsewhere):

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QSlider,
 )
 
+import napari_streaming as ns
 from napari_streaming.widgets.controls import ControlPanel
 
 pytestmark = pytest.mark.napari
@@ -116,6 +117,27 @@ def test_programs_of_the_same_name_are_told_apart(dock, run, until):
     other.kill()
     two.kill()
     until(lambda: titles() == ["a &&&& b"])
+
+
+def test_who_may_only_look_on_finds_nothing_to_press(dock, until):
+    panel = dock.findChild(ControlPanel)
+    with ns.Publisher("tcp://127.0.0.1:0?listen") as program:
+        program.parameter("rate", 0.1, min=0.0, max=1.0)
+        program.parameter("name", "first")
+        assert not program.paused  # and it can be steered from now on
+        dock.open(program.view_urls[0])
+        until(lambda: panel.findChild(QSlider))
+        assert not [w for w in controls(panel) if w.isEnabled()]
+        tips = {widget.toolTip() for widget in panel.findChildren(QPushButton)}
+        assert tips == {"this address is only for looking on"}
+        assert panel.findChild(QSlider).parent().toolTip() in tips
+        dock.open(program.urls[0])
+        until(lambda: all(widget.isEnabled() for widget in controls(panel)))
+        assert button(panel, "Pause").toolTip() == "Have the program wait at its next step"
+
+
+def controls(panel):
+    return [w for kind in (QPushButton, QSlider, QLineEdit) for w in panel.findChildren(kind)]
 
 
 def waiting(layers):

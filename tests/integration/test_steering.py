@@ -86,10 +86,33 @@ def test_who_may_only_look_on_cannot_steer(program, until):
     publisher, loop = program
     with Receiver(publisher.view_urls[0]) as guest:
         until(lambda: state(guest) == "running")
+        assert not the_program(guest).may_steer, "and its user sees so beforehand"
         guest.control(the_program(guest).run, "stop")
         until(lambda: any("only for looking on" in line.text for line in guest.layers.log))
         before = loop.steps
         until(lambda: loop.steps > before + 5)
+
+
+def test_nobody_steers_with_a_token_that_is_its_own_to_look_on_with(until):
+    with ns.Publisher(LISTEN + "#view-only") as publisher:
+        assert publisher.view_urls == publisher.urls
+        publisher.parameter("rate", 0.1)
+        with Receiver(publisher.urls[0]) as guest:
+            until(lambda: guest.layers.programs and "rate" in the_program(guest).parameters)
+            assert not the_program(guest).may_steer
+            guest.set_parameter(the_program(guest).run, "rate", 0.5)
+            until(lambda: any("only for looking on" in line.text for line in guest.layers.log))
+        assert publisher.parameter("rate", 0.1) == 0.1
+
+
+def test_who_listens_may_steer(receiver, until):
+    viewer = receiver(LISTEN + "#view-mine")
+    with ns.Publisher(viewer.urls[0]) as publisher:
+        publisher.parameter("rate", 0.1)
+        until(lambda: viewer.layers.programs and "rate" in the_program(viewer).parameters)
+        assert the_program(viewer).may_steer
+        viewer.set_parameter(the_program(viewer).run, "rate", 0.5)
+        until(lambda: publisher.parameter("rate", 0.1) == 0.5)
 
 
 @pytest.mark.parametrize("looks_on", [True, False])

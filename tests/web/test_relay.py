@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -85,6 +86,46 @@ def test_a_program_that_is_not_there_cannot_be_steered(relayed, until):
     until(lambda: any("not connected" in line.text for line in viewer.layers.log))
 
 
+def test_a_program_that_is_gone_has_no_buttons(page, relayed, until):
+    program, viewer, relay = relayed
+    assert not program.paused
+    page.open(relay.pages[0])
+    page.until("document.getElementById('pause')?.checkVisibility()")
+    program.close()
+    page.until("document.getElementById('running').textContent.endsWith(' is gone')")
+    able = "[...document.querySelectorAll('#steering button:enabled')]"
+    assert page(f"{able}.filter((e) => e.checkVisibility()).length") == 0
+    (known,) = viewer.layers.programs.values()
+    until(lambda: viewer.layers.programs[known.run].running.state == "stopping")
+
+
+def test_a_worker_that_is_gone_leaves_the_program_its_buttons(relayed, publisher, until):
+    program, viewer, relay = relayed
+    worker = publisher("tcp://127.0.0.1:0?listen", history=2**20)
+    worker.image("of a worker", np.ones((3, 3)))
+    assert not program.paused
+    program.refer(worker.urls[0])
+    until(lambda: "of a worker" in viewer.layers)
+    until(lambda: any(p.running for p in viewer.layers.programs.values()))
+    worker.close()
+    until(lambda: any("is gone" in line.text for line in viewer.layers.log))
+    (known,) = viewer.layers.programs.values()
+    assert known.running.state == "running"
+    with Receiver(relay.urls[0]) as newcomer:
+        until(lambda: any(p.running for p in newcomer.layers.programs.values()))
+
+
+def test_who_relays_from_where_it_may_only_look_on_lets_nobody_steer(publisher, until):
+    program = publisher("tcp://127.0.0.1:0?listen")
+    assert not program.paused
+    with (
+        closing(Relay(program.view_urls[0], "ws://127.0.0.1:0")) as relay,
+        Receiver(relay.urls[0]) as viewer,
+    ):
+        until(lambda: any(p.running for p in viewer.layers.programs.values()))
+        assert not any(p.may_steer for p in viewer.layers.programs.values())
+
+
 def test_programs_that_are_told_of_are_followed(relayed, publisher, until):
     program, viewer, _ = relayed
     worker = publisher("tcp://127.0.0.1:0?listen", history=2**20)
@@ -120,7 +161,8 @@ def test_the_command(page, publisher, until):
             assert page.pixels(4, 4)[0, 0].tolist() == [99] * 3
             page.open(process.stdout.readline().rpartition(" ")[2].strip())
             page.until("!document.getElementById('pause').hidden")
-            page("document.getElementById('pause').click()")
+            assert page("document.getElementById('pause').matches(':disabled')")
+            page("viewer.session.send({ type: 'control', action: 'pause' })")
             page.until("document.getElementById('log').textContent.includes('only for looking on')")
             assert not program.paused
         finally:

@@ -229,7 +229,15 @@ class Chromium:
         self.close()
 
 
-_KEYS = {" ": 32, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+_KEYS = {
+    "Tab": 9,
+    " ": 32,
+    "Home": 36,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+}
 
 
 def _start(folder: str) -> subprocess.Popen[bytes]:

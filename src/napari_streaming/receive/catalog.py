@@ -281,11 +281,16 @@ class Catalog(Mapping[str, StreamedLayer]):
                 del self.outlines[next(iter(self.outlines))]
             self.notify()
 
-    def program_came(self, run: str, name: str, pid: int = 0, *, is_here: bool = True) -> None:
-        """Note that a publisher is there; of those that are gone the first ones are forgotten."""
+    def program_came(
+        self, run: str, name: str, pid: int = 0, *, is_here: bool = True, may_steer: bool = True
+    ) -> None:
+        """Note that a publisher is there, and whether it does what this viewer wants.
+
+        Of those that are gone the first ones are forgotten.
+        """
         with self._changed:
             known = self.programs.pop(run, None) or Program(run, name, pid, is_here)
-            self.programs[run] = replace(known, is_connected=True)
+            self.programs[run] = replace(known, is_connected=True, may_steer=may_steer)
             gone = [run for run, program in self.programs.items() if not program.is_connected]
             for one in gone[: max(0, len(self.programs) - _MAX_PROGRAMS)]:
                 del self.programs[one]

@@ -32,6 +32,8 @@ class Program:
     running : Running or None
         None: it cannot be paused or stopped.
     progress : Progress or None
+    may_steer : bool
+        Whether it does what this viewer wants: not if the viewer's address is only to look on.
     parameters : dict of str to Parameter
         By name.
     """
@@ -43,6 +45,7 @@ class Program:
     is_connected: bool = True
     running: Running | None = None
     progress: Progress | None = None
+    may_steer: bool = True
     parameters: dict[str, Parameter] = field(default_factory=dict)
 
     @property

@@ -203,8 +203,13 @@ class Source:
         run = link.peer.run
         self._publishers[link] = _Publisher()
         self._catalog.run_began(_whole(link))
-        is_here = link.peer.host == self._channel.me.host
-        self._catalog.program_came(run, link.peer.program, link.peer.pid, is_here=is_here)
+        self._catalog.program_came(
+            run,
+            link.peer.program,
+            link.peer.pid,
+            is_here=link.peer.host == self._channel.me.host,
+            may_steer=link.session.may_steer,
+        )
         self._subscribe(link)
         self._show_state()
 

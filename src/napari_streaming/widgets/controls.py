@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from html import escape
 from typing import Any
 
 from magicgui.widgets import (
@@ -38,6 +39,7 @@ _SETTLE_S = 1.0  # an echo of an earlier value must not move what the user is mo
 _FINE = 1000
 _WIDE = 1000.0  # from the least to the most: a slider would show nothing of the least
 _LONGEST = 2**31 - 1
+_LOOKS_ON = "this address is only for looking on"
 
 
 class ControlPanel(QWidget):
@@ -90,14 +92,19 @@ class _ProgramBox(QGroupBox):
         super().__init__(parent)
         self._run, self._called = run, ""
         self._fields: dict[str, _Field] = {}
-        self._pause = _button("Pause", "Have the program wait at its next step", self)
-        self._step = _button("Step", "Have it take one step, and wait", self)
-        self._stop = _button("Stop the program", "Have it end, for good", self)
+        self._pause = QPushButton("Pause", self)
+        self._step = QPushButton("Step", self)
+        self._stop = QPushButton("Stop the program", self)
+        self._tips = {
+            self._pause: "Have the program wait at its next step",
+            self._step: "Have it take one step, and wait",
+            self._stop: "Have it end, for good",
+        }
         self._said = plain_text(self)
         self._bar = QProgressBar(self)
         self._form = QFormLayout()
         buttons = QHBoxLayout()
-        for button in (self._pause, self._step, self._stop):
+        for button in self._tips:
             buttons.addWidget(button)
         layout = QVBoxLayout(self)
         layout.addLayout(buttons)
@@ -113,9 +120,10 @@ class _ProgramBox(QGroupBox):
         self._called = called
         self.setTitle(called.replace("&", "&&"))
         state = program.running.state if program.running else ""
-        for button in (self._pause, self._step, self._stop):
+        for button, tip in self._tips.items():
             button.setVisible(bool(state))
-            button.setEnabled(state != "stopping")
+            button.setEnabled(state != "stopping" and program.may_steer)
+            button.setToolTip(tip if program.may_steer else _LOOKS_ON)
         self._pause.setText("Resume" if state == "paused" else "Pause")
         said = _said(program)
         self._said.setVisible(bool(said))
@@ -127,7 +135,7 @@ class _ProgramBox(QGroupBox):
                 field = self._fields[parameter.name] = _Field(parameter, self)
                 field.changed.connect(self._pass_on)
                 self._form.addRow(*field.row)
-            field.show_value(parameter)
+            field.show_value(parameter, program.may_steer)
 
     def _show_progress(self, progress: Progress | None) -> None:
         self._bar.setVisible(progress is not None)
@@ -184,9 +192,11 @@ class _Field(QObject):
         name = "" if self._is_button else parameter.name
         self.row = (plain_label(parent, name), self._widget.native)
 
-    def show_value(self, parameter: Parameter) -> None:
+    def show_value(self, parameter: Parameter, may_steer: bool) -> None:
         """Show the value that the program has, unless the user is changing it."""
-        self._widget.native.setToolTip(f"set by {parameter.by}" if parameter.by else "")
+        set_by = f"<qt>set by {escape(parameter.by)}</qt>" if parameter.by else ""
+        self._widget.native.setToolTip(set_by if may_steer else _LOOKS_ON)
+        self._widget.native.setEnabled(may_steer)
         settled = time.monotonic() - self._changed_at >= _SETTLE_S
         if settled and not self._is_button and self._widget.value != parameter.value:
             with self._widget.changed.blocked():
@@ -230,9 +240,3 @@ def _said(program: Program) -> str:
     words = {"running": "", "paused": "Paused", "stopping": "Stopping"}[running.state]
     by = f"{words} by {running.by}" if words and running.by else words
     return "\n".join(filter(None, (by, running.note)))
-
-
-def _button(text: str, tip: str, parent: QWidget) -> QPushButton:
-    button = QPushButton(text, parent)
-    button.setToolTip(tip)
-    return button

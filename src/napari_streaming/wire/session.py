@@ -43,7 +43,15 @@ from napari_streaming.wire.messages import (
     Welcome,
 )
 
-__all__ = ["PING_INTERVAL", "TRANSITIONS", "Session", "State", "view_address", "view_token"]
+__all__ = [
+    "PING_INTERVAL",
+    "TRANSITIONS",
+    "Session",
+    "State",
+    "looks_on",
+    "view_address",
+    "view_token",
+]
 
 PING_INTERVAL = 1.0
 """Seconds between two Pings on an open session."""
@@ -91,10 +99,15 @@ def view_token(token: str) -> str:
     str
         ``view-`` and the first 128 bits of a SHA-256, from which nobody gets the other back.
     """
-    if token.startswith(_VIEW_ONLY):
+    if looks_on(token):
         return token
     digest = hashlib.sha256(b"napari-streaming view " + token.encode()).digest()
     return _VIEW_ONLY + base64.urlsafe_b64encode(digest[:16]).decode().rstrip("=")
+
+
+def looks_on(token: str) -> bool:
+    """Return whether a token only lets its holder look on."""
+    return token.startswith(_VIEW_ONLY)
 
 
 def view_address(address: str) -> str:
@@ -160,6 +173,11 @@ class Session:
     def is_open(self) -> bool:
         """Whether application messages may be sent."""
         return self.state is State.OPEN
+
+    @property
+    def may_steer(self) -> bool:
+        """Whether this side may steer, if it is a viewer: who listens always may."""
+        return self._listen or not looks_on(self._token)
 
     def to_send(self) -> list[Message]:
         """Return the messages that must go out now, once."""
@@ -238,7 +256,7 @@ class Session:
         )
         if not (mine or looking_on):
             raise _TokenError("wrong or missing token")
-        self.may_control = mine
+        self.may_control = not looking_on
 
     def _converse(self, message: Message, now: float) -> Message | None:
         said = type(message).__name__

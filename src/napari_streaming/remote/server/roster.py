@@ -231,7 +231,7 @@ class Roster:
         )
         if not (mine or looking_on):
             raise _TokenError("wrong or missing token")
-        return mine
+        return not looking_on
 
 
 class _TokenError(ProtocolError):

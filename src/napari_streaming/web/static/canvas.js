@@ -2,7 +2,7 @@
 
 import { Camera } from "./camera.js";
 import { short } from "./dom.js";
-import { colourOf, drawSets } from "./overlay.js";
+import { colourOf, drawSets, transform } from "./overlay.js";
 import { Renderer } from "./renderer.js";
 import { numbers } from "./wire.js";
 
@@ -137,14 +137,17 @@ function union(all, one) {
 function setsExtent(found) {
   let all = null;
   for (const [layer, pieces] of found) {
-    const { axes, scale, translate } = layer.declare;
-    const n = axes.length, stride = layer.kind === "tracks" ? n + 1 : n;
-    const skip = stride - 2;
-    const to = (v, axis) => v * (scale?.[axis] ?? 1) + (translate?.[axis] ?? 0);
+    const [scale, translate] = transform(layer.declare);
+    const n = layer.declare.axes.length;
+    const { length, lead } = layer.row;
+    const add = (row) => {
+      const [y, x] = [n - 2, n - 1].map((axis) => row(axis) * scale[axis] + translate[axis]);
+      if (Number.isFinite(y + x)) all = union(all, [y - 5, x - 5, y + 5, x + 5]);
+    };
     for (const { data } of pieces.flatMap((piece) => piece.parts)) {
-      for (let i = 0; i < data.length; i += stride) {
-        const [y, x] = [to(data[i + skip], n - 2), to(data[i + skip + 1], n - 1)];
-        if (Number.isFinite(y + x)) all = union(all, [y - 5, x - 5, y + 5, x + 5]);
+      for (let i = lead; i < data.length; i += length) {
+        add((axis) => data[i + axis]);
+        if (layer.kind === "vectors") add((axis) => data[i + axis] + data[i + n + axis]);
       }
     }
   }

@@ -15,6 +15,13 @@ export function make(tag, properties = {}, ...inside) {
 
 export const byId = (id) => document.getElementById(id);
 
+/** Return a time, in seconds since 1970, as people write it: with its day unless it is today's. */
+export function moment(time) {
+  const at = new Date(time * 1000);
+  const isToday = at.toDateString() === new Date().toDateString();
+  return isToday ? at.toLocaleTimeString() : at.toLocaleString();
+}
+
 /** Return a number as people write it, short. */
 export function short(value) {
   if (typeof value !== "number") return String(value);

@@ -2,7 +2,8 @@
 
 import { make, short } from "./dom.js";
 
-const HEIGHT = 72;
+const HEIGHT = 60;
+const DOT = 2.5; // radius
 const COLOURS = ["#4fc3f7", "#ffb74d", "#aed581", "#f06292", "#ba68c8", "#fff176"];
 
 export class Graphs {
@@ -10,6 +11,7 @@ export class Graphs {
     this.parent = parent;
     this.metrics = metrics;
     this.rows = new Map();
+    new ResizeObserver(() => this.update()).observe(parent); // also when it is unfolded
   }
 
   update() {
@@ -56,36 +58,47 @@ export class Graphs {
 }
 
 function plot(context, width, steps, values, heights, colour) {
+  const [least, most] = extent(values.filter((value) => Number.isFinite(heights(value))));
+  const left = labels(context, [most, least]);
+  width -= left;
   const columns = Array.from({ length: width }, () => null);
   const [first, last] = extent(steps);
-  let low = Infinity, high = -Infinity;
+  const [low, high] = [heights(least), heights(most)];
+  const room = width - DOT; // the newest value has a dot, which is not to be cut
+  const place = (step) => (last > first ? Math.round(((step - first) / (last - first)) * (room - 1)) : 0);
+  const y = (v) => 4 + (HEIGHT - 8) * (high > low ? 1 - (v - low) / (high - low) : 0.5);
   for (let i = 0; i < values.length; i++) {
     const value = heights(values[i]);
     if (!Number.isFinite(value)) continue;
-    const x = last > first ? Math.round(((steps[i] - first) / (last - first)) * (width - 1)) : 0;
-    const column = (columns[x] ??= [value, value]);
+    const column = (columns[place(steps[i])] ??= [value, value]);
     column[0] = Math.min(column[0], value);
     column[1] = Math.max(column[1], value);
-    low = Math.min(low, value);
-    high = Math.max(high, value);
   }
-  const y = (v) => 4 + (HEIGHT - 8) * (high > low ? 1 - (v - low) / (high - low) : 0.5);
-  context.strokeStyle = colour;
+  context.strokeStyle = context.fillStyle = colour;
   context.lineWidth = 1.5;
   context.beginPath();
   columns.forEach((column, x) => {
     if (!column) return;
-    context.lineTo(x, y(column[0]));
-    context.lineTo(x, y(column[1]));
+    context.lineTo(left + x, y(column[0]));
+    context.lineTo(left + x, y(column[1]));
   });
   context.stroke();
-  const undo = (v) => (heights(10) === 1 ? 10 ** v : v);
+  const newest = heights(values.at(-1));
+  if (!Number.isFinite(newest)) return;
+  context.beginPath();
+  context.arc(left + place(steps.at(-1)), y(newest), DOT, 0, 2 * Math.PI);
+  context.fill();
+}
+
+/** Write the greatest and the least value; return how much room that takes on the left. */
+function labels(context, [most, least]) {
+  if (!(most >= least)) return 0;
   context.fillStyle = "#9aa3ad";
   context.font = "10px system-ui, sans-serif";
-  if (high >= low) {
-    context.fillText(short(undo(high)), 2, 10);
-    context.fillText(short(undo(low)), 2, HEIGHT - 2);
-  }
+  const [above, below] = [short(most), short(least)];
+  context.fillText(above, 3, 11);
+  context.fillText(below, 3, HEIGHT - 4);
+  return Math.ceil(Math.max(context.measureText(above).width, context.measureText(below).width)) + 8;
 }
 
 function extent(values) {

@@ -26,14 +26,18 @@ export class LayerList {
 
   add(layer) {
     const visible = make("input", {
-      type: "checkbox", checked: layer.visible, "aria-label": `show ${layer.name}`,
+      type: "checkbox", checked: layer.visible && layer.isShown, disabled: !layer.isShown,
+      "aria-label": `show ${layer.name}`,
       on: { change: () => this.set(layer, { visible: visible.checked }) },
     });
     const chip = make("span", { className: "chip" });
-    const symbol = make("span", { className: "symbol", textContent: SYMBOLS[layer.kind], title: layer.kind });
+    const symbol = make("span", {
+      className: "symbol", textContent: SYMBOLS[layer.kind], title: layer.kind,
+      role: "img", "aria-label": layer.kind,
+    });
     const name = make("span", { className: "name", textContent: layer.name, title: layer.name });
     const head = make("summary", {}, chip, symbol, name);
-    const details = make("details", {}, head);
+    const details = make("details", { open: !layer.isShown }, head);
     const [fields, show] = this.fields(layer);
     details.append(...fields);
     this.parent.prepend(make("li", {}, visible, details));
@@ -49,7 +53,8 @@ export class LayerList {
   /** Return a layer's fields, and what brings them up to date. */
   fields(layer) {
     if (!layer.isShown) {
-      return [[make("p", { textContent: "This kind of layer is only shown in napari." })], () => {}];
+      const why = `The browser draws no ${layer.kind}s; napari does.`;
+      return [[make("p", { className: "faint", textContent: why })], () => {}];
     }
     const opacity = this.slider("opacity", 0, 1, () => layer.opacity, (v) => ({ opacity: v }), layer);
     const all = [opacity];

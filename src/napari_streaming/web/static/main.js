@@ -16,7 +16,7 @@ const canvas = new Canvas(byId("view"), byId("planes"), byId("sets"), store, byI
 const layers = new LayerList(byId("layer-list"), store.layers, () => canvas.ask());
 const sliders = new Sliders(byId("sliders"), store.axes, changedPosition);
 const graphs = new Graphs(byId("graphs"), store.metrics);
-const program = new Program(byId("parameters"), store, (wish) => session.send(wish));
+const program = new Program(byId("parameters"), store, session);
 const shown = { axes: -1, layers: -1, metrics: -1, log: -1, program: -1 };
 const isWide = matchMedia("(min-width: 801px)");
 
@@ -30,15 +30,17 @@ function take(message, now) {
   schedule();
 }
 
-function opened(peer, isNewRun) {
+function opened(isNewRun) {
   store.opened(isNewRun, clock());
-  document.title = `${peer.program} · napari-streaming`;
   schedule();
 }
 
 function showState(text, kind) {
   byId("state").textContent = text;
+  document.title = `${text} · napari-streaming`;
   document.body.dataset.state = kind;
+  program.update();
+  showNumbers();
   if (kind === "token") byId("token-dialog").showModal();
   else if (byId("token-dialog").open) byId("token-dialog").close();
 }
@@ -60,7 +62,11 @@ function update() {
   if (changed("program", version.program)) program.update();
   byId("live").setAttribute("aria-pressed", axes.isLive);
   byId("live").hidden = axes.axes.size === 0;
-  byId("empty").hidden = store.layers.size > 0;
+  const layersHere = [...store.layers.values()];
+  byId("empty").hidden = layersHere.some((layer) => layer.isShown);
+  byId("empty").textContent = layersHere.length
+    ? "What came is only drawn in napari."
+    : "Nothing has been published yet.";
   byId("metrics").hidden = store.metrics.size === 0;
 }
 
@@ -90,8 +96,10 @@ function showLog() {
 
 function showNumbers() {
   const { items, bytes } = store.rate(clock());
-  byId("rate").textContent = `${short(items)}/s · ${(bytes / 1e6).toFixed(1)} MB/s`;
-  byId("latency").textContent = Number.isNaN(canvas.latency)
+  byId("rate").textContent = session.isOpen
+    ? `${short(items)}/s · ${(bytes / 1e6).toFixed(1)} MB/s`
+    : "–";
+  byId("latency").textContent = Number.isNaN(canvas.latency) || !session.isOpen
     ? "–"
     : `${Math.max(0, canvas.latency * 1000).toFixed(0)} ms`;
   byId("drops").textContent = String(store.dropped);
@@ -127,8 +135,5 @@ byId("token-form").addEventListener("submit", (event) => {
 addEventListener("hashchange", () => connectWith(location.hash.slice(1)));
 addEventListener("keydown", onKey);
 setInterval(showNumbers, 500);
-for (const panel of document.querySelectorAll("aside > details")) {
-  panel.addEventListener("toggle", () => graphs.update());
-}
 byId("layers").open = isWide.matches;
 connectWith(location.hash.slice(1));

@@ -24,8 +24,15 @@ export function drawSets(context, layer, pieces, axes, place, zoom, colour) {
     const x = data[start + n - 1] * scale[n - 1] + translate[n - 1];
     return place(y, x);
   };
-  const here = (data, start) =>
-    layer.innerAxes.every((name, i) => Math.abs(data[start + i] - axes.position.get(name)) <= 0.5);
+  const stand = layer.innerAxes.map((name) => axes.position.get(name));
+  const here = (data, start, end = start + n) => stand.every((at, i) => {
+    let least = Infinity, most = -Infinity;
+    for (let k = start + i; k < end; k += n) {
+      least = Math.min(least, data[k]);
+      most = Math.max(most, data[k]);
+    }
+    return least - 0.5 <= at && at <= most + 0.5;
+  });
   for (const part of pieces.flatMap((piece) => piece.parts)) {
     const draw = { points, shapes, vectors, tracks }[layer.kind];
     draw(context, part, { n, at, here, radius: Math.max(2, RADIUS * scale[n - 1] * zoom), axes, layer });
@@ -51,10 +58,11 @@ function points(context, { data }, { n, at, here, radius }) {
   context.stroke();
 }
 
-function shapes(context, { data, offsets, types }, { n, at }) {
+function shapes(context, { data, offsets, types }, { n, at, here }) {
   for (let i = 0; i < types.length; i++) {
     const corners = [];
     const end = Math.min(offsets[i + 1], data.length / n);
+    if (!here(data, offsets[i] * n, end * n)) continue;
     for (let v = offsets[i]; v < end; v++) corners.push(at(data, v * n));
     context.beginPath();
     if (types[i] === ELLIPSE) ellipse(context, corners);
@@ -73,10 +81,11 @@ function ellipse(context, [a, b, c, d]) {
   context.ellipse(middle[1], middle[0], ...radii, angle, 0, 2 * Math.PI);
 }
 
-function vectors(context, { data }, { n, at }) {
+function vectors(context, { data }, { n, at, here }) {
   context.beginPath();
   const end = new Float64Array(n);
   for (let i = 0; i < Math.min(data.length, 2 * MOST * n); i += 2 * n) {
+    if (!here(data, i)) continue;
     for (let k = 0; k < n; k++) end[k] = data[i + k] + data[i + n + k];
     const [y, x] = at(data, i);
     const [toY, toX] = at(end, 0);

@@ -5,18 +5,27 @@ import { byId, make, short } from "./dom.js";
 /** Say whether a program runs, and who stopped or paused it. */
 const told = ({ state, by }) => (by && state !== "running" ? `${state} by ${by}` : state);
 
-const ACTIONS = ["pause", "resume", "step", "stop"];
+/** The buttons, and what they are for. */
+const ACTIONS = {
+  pause: "Pause the program (space)",
+  resume: "Let the program go on (space)",
+  step: "Let the program take one step, and wait",
+  stop: "Have the program end, for good",
+};
 
 export class Program {
-  /** `wish` sends a message to the program. */
-  constructor(parent, store, wish) {
+  constructor(parent, store, session) {
     this.parent = parent;
     this.store = store;
-    this.wish = wish;
+    this.session = session;
     this.rows = new Map();
-    for (const action of ACTIONS) {
+    for (const action of Object.keys(ACTIONS)) {
       byId(action).addEventListener("click", () => this.control(action));
     }
+  }
+
+  wish(message) {
+    if (!this.session.obstacle) this.session.send(message);
   }
 
   control(action) {
@@ -33,12 +42,12 @@ export class Program {
   update() {
     const { running, progress, parameters } = this.store.program;
     byId("steering").hidden = !running;
-    byId("running").textContent = running
+    byId("running").textContent = running && this.session.isOpen
       ? [told(running), running.note].filter(Boolean).join(": ")
       : "";
-    byId("pause").hidden = running?.state !== "running";
-    byId("resume").hidden = running?.state !== "paused";
+    this.showPauseOrResume(running);
     byId("step").disabled = byId("stop").disabled = running?.state === "stopping";
+    this.showObstacle();
     this.showProgress(progress);
     for (const [name, row] of this.rows) {
       if (parameters.has(name)) continue;
@@ -47,6 +56,24 @@ export class Program {
     }
     for (const parameter of parameters.values()) this.parameter(parameter);
     byId("program").hidden = !(running || progress || parameters.size);
+  }
+
+  /** Show one of the two; who pressed the other one by keyboard is on this one then. */
+  showPauseOrResume(running) {
+    const [pause, resume] = [byId("pause"), byId("resume")];
+    const had = document.activeElement;
+    pause.hidden = running?.state !== "running";
+    resume.hidden = running?.state !== "paused";
+    if (had === pause && pause.hidden) resume.focus();
+    if (had === resume && resume.hidden) pause.focus();
+  }
+
+  /** Say why nothing can be wished now. */
+  showObstacle() {
+    const { obstacle } = this.session;
+    byId("wishes").disabled = Boolean(obstacle);
+    byId("obstacle").textContent = obstacle;
+    for (const [action, about] of Object.entries(ACTIONS)) byId(action).title = obstacle || about;
   }
 
   showProgress(progress) {
@@ -70,7 +97,8 @@ export class Program {
       this.parent.append(row.element);
     }
     const { element, show } = this.rows.get(parameter.name);
-    element.title = parameter.by ? `${parameter.name}: set by ${parameter.by}` : parameter.name;
+    const { name, by } = parameter;
+    element.title = this.session.obstacle || (by ? `${name}: set by ${by}` : name);
     show(parameter);
   }
 

@@ -1,5 +1,6 @@
 // One publisher, however often the connection to it is made anew.
 
+import { moment } from "./dom.js";
 import { open, seal } from "./wire.js";
 
 const WINDOW = 8 * 1024 * 1024; // bytes of items that may be under way: more would only be late
@@ -7,6 +8,7 @@ const ACK_AT_ONCE = 1024 * 1024;
 const FIRST_RETRY = 0.25, LAST_RETRY = 5; // seconds
 const SILENCE = 15;
 const SYSTEM = navigator.userAgentData?.platform || navigator.platform;
+const LOOKS_ON = "view-"; // how a token begins that lets nobody steer
 const UNCOUNTED = new Set(["welcome", "reject", "ping", "pong"]);
 
 export const clock = () => (performance.timeOrigin + performance.now()) / 1000;
@@ -19,7 +21,7 @@ const secret = () => {
 /**
  * Connects, shakes hands, acknowledges, and hands on what is left.
  *
- * `on` has `state(text, kind)`, `opened(peer, isNewRun)`, `message(message, now)`.
+ * `on` has `state(text, kind)`, `opened(isNewRun)`, `message(message, now)`.
  */
 export class Session {
   constructor(address, on) {
@@ -32,8 +34,17 @@ export class Session {
     this.offset = 0; // seconds to add to our clock to get the publisher's
     this.roundTrip = Infinity;
     this.isOpen = false;
+    this.hasEnded = false;
+    this.goneSince = null; // when a program that was there was last heard
+    this.told = ""; // where things stand, for people
     this.retry = FIRST_RETRY;
     setInterval(() => this.tick(), 1000);
+  }
+
+  /** Why the program does nothing of what is wished here; empty if it may. */
+  get obstacle() {
+    if (!this.isOpen) return this.told;
+    return this.token.startsWith(LOOKS_ON) ? "this address is only for looking on" : "";
   }
 
   connect(token) {
@@ -45,7 +56,7 @@ export class Session {
   start() {
     clearTimeout(this.timer);
     this.drop();
-    this.on.state("connecting", "wait");
+    if (this.goneSince === null) this.tell("connecting", "wait");
     const socket = new WebSocket(this.address);
     socket.binaryType = "arraybuffer";
     this.socket = socket;
@@ -54,7 +65,7 @@ export class Session {
     this.rejected = "";
     socket.onopen = () => this.send({ type: "hello", peer: this.me(), token: this.token });
     socket.onmessage = (event) => this.socket === socket && this.take(event.data);
-    socket.onclose = () => this.socket === socket && this.lost("the connection is gone");
+    socket.onclose = () => this.socket === socket && this.lost("no connection");
   }
 
   me() {
@@ -91,7 +102,10 @@ export class Session {
     else if (message.type === "ping") this.send({ type: "pong", time: message.time, now });
     else if (message.type === "pong") this.measure(message, now);
     else if (message.type === "item" && this.isOld(message)) return;
-    else this.on.message(message, now);
+    else {
+      if (message.type === "end") this.hasEnded = true;
+      this.on.message(message, now);
+    }
   }
 
   welcome(peer) {
@@ -99,11 +113,13 @@ export class Session {
     if (isNewRun) this.seen.clear();
     this.publisher = peer;
     this.isOpen = true;
+    this.hasEnded = false;
+    this.goneSince = null;
     this.retry = FIRST_RETRY;
     this.send({ type: "ping", time: clock() });
     this.send({ type: "subscribe", history: null, have: this.seen });
-    this.on.opened(peer, isNewRun);
-    this.on.state(peer.program || "connected", "open");
+    this.on.opened(isNewRun);
+    this.tell(peer.program || "connected", "open");
   }
 
   measure(pong, now) {
@@ -144,14 +160,30 @@ export class Session {
   }
 
   lost(reason) {
+    if (this.isOpen) this.goneSince = this.heard;
     this.drop();
     if (this.rejected.startsWith("token")) {
-      this.on.state("the token is wrong or missing", "token");
+      this.tell("the token is wrong or missing", "token");
       return; // until there is another one
     }
-    this.on.state(`${this.rejected || reason}; trying again`, "wait");
+    if (this.goneSince === null) this.tell(`${this.rejected || reason}; trying again`, "wait");
+    else {
+      const words = [this.farewell(), this.rejected].filter(Boolean).join("; ");
+      this.tell(words, this.hasEnded ? "ended" : "gone");
+    }
     this.timer = setTimeout(() => this.start(), this.retry * 1000);
     this.retry = Math.min(2 * this.retry, LAST_RETRY);
+  }
+
+  farewell() {
+    const name = this.publisher.program || "the program";
+    const at = moment(this.goneSince);
+    return this.hasEnded ? `${name} ended at ${at}` : `${name} is gone since ${at}`;
+  }
+
+  tell(text, kind) {
+    this.told = text;
+    this.on.state(text, kind);
   }
 
   drop() {

@@ -39,9 +39,14 @@ class Layer {
 
   /** Return the names of a plane's own axes that sliders move along. */
   get innerAxes() {
-    return this.hasPlanes || this.kind === "tracks" || this.kind === "points"
-      ? this.declare.axes.slice(0, -2)
-      : [];
+    return this.isShown ? this.declare.axes.slice(0, -2) : [];
+  }
+
+  /** Return how many numbers a row of a set has, and how many of them stand before its place. */
+  get row() {
+    const n = this.declare.axes.length;
+    if (this.kind === "tracks") return { length: n + 1, lead: 1 };
+    return { length: this.kind === "vectors" ? 2 * n : n, lead: 0 };
   }
 
   add(piece) {
@@ -302,7 +307,7 @@ function set(layer, item, arrays) {
   return { at: item.at, set: name, key: keyOf(item.at, name), parts: [part], isAppended: item.append };
 }
 
-/** Note the places of a volume's slices, or of points along axes that sliders have. */
+/** Note the places of a volume's slices, or of sets along axes that sliders have. */
 function noteInner(axes, layer, piece) {
   layer.innerAxes.forEach((name, i) => {
     if (layer.hasPlanes) {
@@ -311,9 +316,10 @@ function noteInner(axes, layer, piece) {
       }
       return;
     }
-    const width = layer.declare.axes.length + (layer.kind === "tracks" ? 1 : 0);
-    const column = layer.kind === "tracks" ? 1 + i : i;
+    const { length, lead } = layer.row;
     const { data } = piece.parts.at(-1);
-    for (let at = column; at < data.length; at += width) axes.add(name, Math.round(data[at]));
+    for (let at = lead + i; at < data.length; at += length) {
+      if (Number.isFinite(data[at])) axes.add(name, Math.round(data[at]));
+    }
   });
 }
