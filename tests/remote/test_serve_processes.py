@@ -33,14 +33,27 @@ def show(half, t):
 """
 
 
-class Served:
-    """A server process, as a user starts it."""
+WITHOUT_QT = """
+import sys
+class NoQt:
+    def find_spec(name, path=None, target=None):
+        if name in ("PyQt6", "PySide6", "PyQt5", "PySide2"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, NoQt)
+from napari_streaming.cli.main import main
+main()
+"""
 
-    def __init__(self, *arguments: Any) -> None:
+
+class Served:
+    """A server process, as a user starts it; or as if no Qt were installed."""
+
+    def __init__(self, *arguments: Any, qt: bool = True) -> None:
         environment = {name: value for name, value in os.environ.items() if name != "DISPLAY"}
-        command = [sys.executable, "-m", "napari_streaming", "serve", "--listen"]
+        start = ["-m", "napari_streaming"] if qt else ["-c", WITHOUT_QT]
+        listen = ["--listen", "ws://127.0.0.1:0#secret"]
         self.process = subprocess.Popen(
-            [*command, "ws://127.0.0.1:0#secret", *map(str, arguments)],
+            [sys.executable, *start, "serve", *listen, *map(str, arguments)],
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
@@ -77,7 +90,7 @@ class Looker:
         self.got: list[Any] = []
         self.headers: list[wire.FrameHeader] = []
         self.states: list[str] = []
-        self.picture: np.ndarray | None = None
+        self._frame: tuple[str, np.ndarray | None] = ("", None)
         self.asked = 0
         self.damage: Callable[[wire.FrameHeader, Any], Any] = lambda header, payload: payload
         self._converter = Converter()
@@ -99,7 +112,7 @@ class Looker:
     def _on_decoded(self) -> None:
         frame = self._decoder.take()
         if frame is not None:
-            self.picture = self._converter.bgra(frame)
+            self._frame = frame.header.codec, self._converter.bgra(frame)
             self.client.shown(frame.header.sequence)
 
     def _on_need_keyframe(self) -> None:
@@ -110,6 +123,17 @@ class Looker:
     def set(self, **changes: Any) -> int:
         """Change attributes of the first layer; return the intent's id."""
         return self.client.send_intent("layer", changes, layer=self.snapshots[-1].layers[0].id)
+
+    @property
+    def picture(self) -> np.ndarray | None:
+        """The last picture."""
+        return self._frame[1]
+
+    @property
+    def still(self) -> np.ndarray | None:
+        """The last picture, if it came without loss."""
+        codec, picture = self._frame
+        return picture if codec == "zstd" else None
 
     def brightness(self) -> tuple[float, float]:
         """Return how bright the left and the right of the picture's middle are."""
@@ -127,8 +151,8 @@ class Looker:
 def serve() -> Iterator[Callable[..., Served]]:
     made: list[Served] = []
 
-    def start(*arguments: Any) -> Served:
-        made.append(Served(*arguments))
+    def start(*arguments: Any, qt: bool = True) -> Served:
+        made.append(Served(*arguments, qt=qt))
         return made[-1]
 
     yield start
@@ -158,8 +182,11 @@ def cells(tmp_path):
     return path
 
 
-def test_what_a_pipeline_publishes_arrives_as_pixels_and_changes_them(serve, look, remote, until):
-    served = serve("--receive", "tcp://127.0.0.1:0?listen")
+@pytest.mark.parametrize("qt", [True, False], ids=["with Qt", "without Qt"])
+def test_what_a_pipeline_publishes_arrives_as_pixels_and_changes_them(
+    serve, look, remote, until, qt
+):
+    served = serve("--receive", "tcp://127.0.0.1:0?listen", qt=qt)
     one = look(served.url)
     publisher = remote()
     publisher.tell(PUBLISH.format(url=served.said["Publish to"]))
@@ -172,6 +199,32 @@ def test_what_a_pipeline_publishes_arrives_as_pixels_and_changes_them(serve, loo
     assert publisher("show('right', 1)")
     until(lambda: one.brightness()[0] < 50 and one.brightness()[1] > 200)
     publisher.kill()
+    assert one.states == ["connecting", "connected"]
+
+
+@pytest.mark.parametrize("qt", [True, False], ids=["with Qt", "without Qt"])
+def test_letters_are_drawn_with_qt_and_without(serve, look, cells, until, qt):
+    served = serve(cells, qt=qt)
+    one = look(served.url, 640, 480)
+    until(lambda: one.still is not None)
+    before = one.still
+
+    def changed() -> tuple[int, int] | None:
+        """Return how high and how wide is what differs from before."""
+        still = one.still
+        if still is None or (still == before).all():
+            return None
+        rows, columns = (still != before).any(axis=2).nonzero()
+        return int(np.ptp(rows)), int(np.ptp(columns))
+
+    one.client.send_intent(
+        "scene", {"text_overlay_visible": True, "text_overlay_text": "day 3, 0.5 µm"}
+    )
+    height, width = until(changed)
+    assert 10 <= height <= 24 and 90 <= width <= 140
+    changes = {"scale_bar_visible": True, "axes_visible": True, "canvas_axes_visible": True}
+    one.client.send_intent("scene", changes | {"current_slice_visible": True})
+    until(lambda: (changed() or (0, 0))[1] > 400)
     assert one.states == ["connecting", "connected"]
 
 
