@@ -21,6 +21,7 @@ from napari_streaming.napari_plugin.stand_in import Nothing
 from napari_streaming.remote.client.mirror import Mirror
 from napari_streaming.remote.layer_attributes import read_all
 from napari_streaming.remote.server.scene import Scene
+from napari_streaming.remote.view_attributes import canvas_of, write_canvas
 from napari_streaming.wire.remote import (
     Command,
     Intent,
@@ -333,6 +334,20 @@ def test_the_view_s_buttons(viewer, server, shown, idle):
     assert there.canvas.grid.enabled
     assert there.canvas.overlays.scale_bar.visible
     assert there.scene.overlays.axes.visible
+
+
+def test_every_overlay_of_the_canvas_is_toggled_there(viewer, server, shown, idle):
+    shown("image")
+    wanted = {name: not value for name, value in canvas_of(viewer).items() if value in (0, 1)}
+    wanted |= {"text_overlay_text": "day 3", "grid_stride": 1}
+    for name, value in wanted.items():
+        write_canvas(viewer, name, value)
+    idle()
+    there = canvas_of(server.viewer)
+    assert {name: there[name] for name in wanted} == wanted
+    server.viewer.canvas.overlays.text.text = "day 4"
+    idle()
+    assert viewer.canvas.overlays.text.text == "day 4"
 
 
 def test_local_layers_come_back_as_they_were(viewer, server, shown, idle):

@@ -14,6 +14,7 @@ import zarr
 from napari.components import ViewerModel
 
 from napari_streaming.errors import DataError
+from napari_streaming.remote.server import commands
 from napari_streaming.remote.server.opening import open_paths
 from napari_streaming.remote.server.scene import Scene
 from napari_streaming.remote.server.zarr_layers import ChannelView, layers_of_zarr
@@ -184,6 +185,13 @@ def test_a_screenshot_is_what_the_canvas_shows():
     picture = np.random.default_rng(0).integers(0, 255, (8, 9, 3), np.uint8)
     reply = Client(None, screenshot=lambda: picture)("screenshot")
     np.testing.assert_array_equal(imageio.imread(reply.data), picture)
+
+
+def test_a_picture_that_no_reply_can_carry_is_refused(monkeypatch):
+    monkeypatch.setattr(commands, "MAX_DATA", 100)
+    noise = np.random.default_rng(0).integers(0, 256, (9, 9, 3), "u1")
+    reply = Client(None, screenshot=lambda: noise)("screenshot")
+    assert "more than can be sent" in reply.error and not reply.data
 
 
 def test_an_ome_zarr_image_is_layers_by_channel_that_read_what_is_looked_at(

@@ -88,6 +88,8 @@ VIEWS = st.one_of(
     st.tuples(st.just("camera"), st.just("angles"), st.tuples(*[st.integers(-90, 90)] * 3)),
     st.tuples(st.just("scene"), st.just("axes_visible"), st.booleans()),
     st.tuples(st.just("scene"), st.just("scale_bar_visible"), st.booleans()),
+    st.tuples(st.just("scene"), st.just("canvas_axes_labels"), st.booleans()),
+    st.tuples(st.just("scene"), st.just("text_overlay_text"), st.text(max_size=9)),
     st.tuples(st.just("scene"), st.just("grid_enabled"), st.booleans()),
     st.tuples(st.just("scene"), st.just("grid_stride"), st.integers(-3, 3)),
 )

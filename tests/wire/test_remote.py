@@ -182,7 +182,7 @@ def test_a_thumbnail_has_its_pixels():
 
 
 def test_the_longest_reply_fits():
-    reply = remote.Reply(id=1, data=bytes(remote.MAX_TO_CLIENT - 65536))
+    reply = remote.Reply(id=1, data=bytes(remote.MAX_DATA))
     assert remote.unpack_from_server(remote.pack(reply)) == reply
 
 

@@ -9,12 +9,13 @@ from napari.experimental import link_layers
 from napari.layers import Layer
 from napari.layers.utils._link_layers import get_linked_layers
 
+from napari_streaming.remote.view_attributes import CANVAS_ATTRIBUTES, canvas_place
+
 __all__ = ["PutAway", "is_put_away"]
 
 _away: WeakSet[Layer] = WeakSet()
 _DIMS = ("order", "margin_left", "margin_right", "rollable", "axis_labels", "point", "last_used")
 _CAMERA = ("center", "zoom", "angles", "perspective")
-_GRID = ("enabled", "stride", "shape")
 
 
 def is_put_away(layer: Layer) -> bool:
@@ -62,10 +63,9 @@ class PutAway:
 
     def _kept(self) -> list[tuple[Any, tuple[str, ...]]]:
         viewer = self._viewer
+        places = [canvas_place(viewer, name) for name in CANVAS_ATTRIBUTES]
         return [
             (viewer.dims, _DIMS),
             (viewer.scene.camera, _CAMERA),
-            (viewer.canvas.grid, _GRID),
-            (viewer.scene.overlays.axes, ("visible",)),
-            (viewer.canvas.overlays.scale_bar, ("visible",)),
+            *((owner, (name,)) for owner, name in places),
         ]

@@ -23,6 +23,7 @@ from napari_streaming.remote.view_attributes import (
     CANVAS_ATTRIBUTES,
     camera_of,
     canvas_of,
+    canvas_owners,
     dims_of,
     write_camera,
     write_canvas,
@@ -74,9 +75,7 @@ class RemoteLayers:
             (viewer.layers.selection.events.active, self._on_selection),
             (viewer.dims.events, self._on_dims),
             (viewer.scene.camera.events, self._on_camera),
-            (viewer.scene.overlays.axes.events.visible, self._on_axes),
-            (viewer.canvas.overlays.scale_bar.events.visible, self._on_scale_bar),
-            (viewer.canvas.grid.events, self._on_grid),
+            *((owner.events, self._on_canvas) for owner in canvas_owners(viewer).values()),
             (viewer.events.reset_view, self._on_reset_view),
         ]
         for emitter, callback in self._connections:
@@ -301,15 +300,9 @@ class RemoteLayers:
         if event.type in CAMERA_ATTRIBUTES:
             self._wish("camera", event.type)
 
-    def _on_axes(self, _event: Any) -> None:
-        self._wish("scene", "axes_visible")
-
-    def _on_scale_bar(self, _event: Any) -> None:
-        self._wish("scene", "scale_bar_visible")
-
-    def _on_grid(self, event: Any) -> None:
-        if f"grid_{event.type}" in CANVAS_ATTRIBUTES:
-            self._wish("scene", f"grid_{event.type}")
+    def _on_canvas(self, _event: Any) -> None:
+        for name in CANVAS_ATTRIBUTES:  # only what differs is asked for
+            self._wish("scene", name)
 
     def _on_reset_view(self, _event: Any) -> None:
         if not self._showing:

@@ -6,7 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_streaming.errors import DataError
+from napari_streaming.errors import ClosedError, DataError, IntentError
 from napari_streaming.napari_plugin.remote_layers import RemoteLayers
 from napari_streaming.remote.client.client import SessionClient
 from napari_streaming.remote.client.convert import Converter
@@ -32,6 +32,7 @@ from napari_streaming.wire.inputs import Input
 __all__ = ["RemoteSession", "RemoteStats"]
 
 _LATENCIES = 240
+_STILL_WITHIN = 10.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,31 @@ class RemoteSession:
     def command(self, name: wire.CommandName, **arguments: Value) -> Future[wire.Reply]:
         """Have the server do something; the Future of its reply."""
         return self._client.command(name, **arguments)
+
+    def still(self) -> bytes:
+        """Wait for the server's picture without loss, with all that was wished for until now.
+
+        Returns
+        -------
+        bytes
+            A PNG file.
+
+        Raises
+        ------
+        ClosedError
+            The session is not connected, or the server does not answer.
+        IntentError
+            It says why it sends none.
+        """
+        if self._layers is not None:
+            self._layers.flush()
+        try:
+            reply = self.command("screenshot").result(_STILL_WITHIN)
+        except (TimeoutError, CancelledError):
+            raise ClosedError("the server does not answer") from None
+        if reply.error:
+            raise IntentError(reply.error)
+        return reply.data
 
     @property
     def number(self) -> int:

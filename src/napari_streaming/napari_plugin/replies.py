@@ -12,16 +12,26 @@ __all__ = ["Replies"]
 
 
 class Replies(QObject):
-    """Says in the thread it was made in when a command failed.
+    """Says in the thread it was made in what came of commands.
 
     Attributes
     ----------
-    failed : Signal()
+    done : Signal(dict)
+        The results by name.
+    failed : Signal(str)
+        Why; empty if nobody waits for it any more.
     """
 
-    failed = Signal()
+    done = Signal(object)
+    failed = Signal(str)
 
     def take(self, reply: Future[Reply]) -> None:
         """Take in a reply; in any thread."""
-        if reply.cancelled() or reply.exception() is not None or reply.result().error:
-            self.failed.emit()
+        if reply.cancelled():
+            self.failed.emit("")
+        elif (error := reply.exception()) is not None:
+            self.failed.emit(str(error))
+        elif reply.result().error:
+            self.failed.emit(reply.result().error)
+        else:
+            self.done.emit(reply.result().values)

@@ -21,6 +21,8 @@ __all__ = [
     "ViewTarget",
     "camera_of",
     "canvas_of",
+    "canvas_owners",
+    "canvas_place",
     "check_view",
     "dims_of",
     "write_camera",
@@ -28,9 +30,9 @@ __all__ = [
     "write_dims",
 ]
 
+_LONGEST_TEXT = 65536
 ViewTarget = Literal["dims", "camera", "scene"]
 _ATTRIBUTES = {"dims": DIMS_ATTRIBUTES, "camera": CAMERA_ATTRIBUTES, "scene": SCENE_ATTRIBUTES}
-# Where napari keeps what belongs to the canvas.
 CANVAS_ATTRIBUTES = tuple(name for name in SCENE_ATTRIBUTES if name not in ("selected", "active"))
 
 
@@ -70,14 +72,32 @@ def camera_of(viewer: Any) -> Camera:
 
 def canvas_of(viewer: Any) -> Changes:
     """Return what is drawn beside the layers."""
-    grid = viewer.canvas.grid
+    return {name: _plain(getattr(*canvas_place(viewer, name))) for name in CANVAS_ATTRIBUTES}
+
+
+def canvas_owners(viewer: Any) -> dict[str, Any]:
+    """Return what of napari has `CANVAS_ATTRIBUTES`, by how their names begin."""
+    overlays = viewer.canvas.overlays
     return {
-        "axes_visible": bool(viewer.scene.overlays.axes.visible),
-        "scale_bar_visible": bool(viewer.canvas.overlays.scale_bar.visible),
-        "grid_enabled": bool(grid.enabled),
-        "grid_stride": int(grid.stride),
-        "grid_shape": [int(grid.shape[0]), int(grid.shape[1])],
+        "axes": viewer.scene.overlays.axes,
+        "canvas_axes": overlays.axes,
+        "scale_bar": overlays.scale_bar,
+        "text_overlay": overlays.text,
+        "current_slice": overlays.current_slice,
+        "grid": viewer.canvas.grid,
     }
+
+
+def canvas_place(viewer: Any, name: str) -> tuple[Any, str]:
+    """Return what of napari has one of `CANVAS_ATTRIBUTES`, and how it calls it."""
+    owner, _, attribute = name.rpartition("_")
+    return canvas_owners(viewer)[owner], attribute
+
+
+def _plain(value: Any) -> Value:
+    if isinstance(value, tuple):
+        return [int(one) for one in value]
+    return value[:_LONGEST_TEXT] if isinstance(value, str) else value
 
 
 # ---- writing ---------------------------------------------------------------------------------
@@ -108,13 +128,7 @@ def write_camera(viewer: Any, name: str, value: Value) -> None:
 def write_canvas(viewer: Any, name: str, value: Value) -> None:
     """Set one of `CANVAS_ATTRIBUTES`; raises DataError."""
     value = check_view("scene", {name: value})[name]
-    owners = {
-        "axes": viewer.scene.overlays.axes,
-        "scale_bar": viewer.canvas.overlays.scale_bar,
-        "grid": viewer.canvas.grid,
-    }
-    owner, _, attribute = name.rpartition("_")
-    _set(owners[owner], attribute, value)
+    _set(*canvas_place(viewer, name), value)
 
 
 def _set(owner: Any, name: str, value: Any) -> None:

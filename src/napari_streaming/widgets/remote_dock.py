@@ -7,9 +7,10 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer, Signal
-from qtpy.QtGui import QCursor
+from qtpy.QtGui import QCursor, QImage
 from qtpy.QtWidgets import (
     QComboBox,
+    QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
@@ -19,11 +20,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_streaming.errors import StreamingError, URLError
+from napari_streaming.errors import ClosedError, IntentError, StreamingError, URLError
 from napari_streaming.napari_plugin.remote_session import RemoteSession, RemoteStats
 from napari_streaming.uri import parse_session_url
 from napari_streaming.widgets.canvas_swap import CanvasSwap, find_canvas
 from napari_streaming.widgets.labels import plain_text
+from napari_streaming.widgets.remote_files import RemoteFiles
 from napari_streaming.widgets.stream_canvas import StreamCanvas
 from napari_streaming.wire.remote import Controller, Quality
 
@@ -65,6 +67,10 @@ class RemoteDock(QWidget):
         self._disconnect = QPushButton("Disconnect", self)
         self._control = QPushButton("Take control", self)
         self._control.setToolTip("One viewer steers, the others look on")
+        self._files = QPushButton("Open on the server…", self)
+        self._files.setToolTip("Files of the folder that the server was given with --root")
+        self._save = QPushButton("Save picture…", self)
+        self._save.setToolTip("The server's picture, without loss")
         self._quality = QComboBox(self)
         for name, quality in _QUALITIES.items():
             self._quality.addItem(name, quality)
@@ -132,6 +138,10 @@ class RemoteDock(QWidget):
         for button in (self._connect, self._disconnect, self._control):
             buttons.addWidget(button)
         layout.addLayout(buttons)
+        more = QHBoxLayout()
+        for button in (self._files, self._save):
+            more.addWidget(button)
+        layout.addLayout(more)
         layout.addWidget(self._state)
         form = QFormLayout()
         form.addRow("Pictures", self._quality)
@@ -147,6 +157,8 @@ class RemoteDock(QWidget):
         self._address.returnPressed.connect(self._open_typed)
         self._disconnect.clicked.connect(self.close_session)
         self._control.clicked.connect(self._ask_for_control)
+        self._files.clicked.connect(self._choose_files)
+        self._save.clicked.connect(self._save_picture)
         self._quality.currentIndexChanged.connect(self._choose_quality)
         self._woken.connect(self._tick, Qt.ConnectionType.QueuedConnection)
         timer = QTimer(self)
@@ -181,6 +193,29 @@ class RemoteDock(QWidget):
         else:
             self._shown.session.take_control()
 
+    def _choose_files(self) -> None:
+        if self._shown is not None:
+            dialog = RemoteFiles(self._shown.session.command, self)
+            dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+            dialog.open()
+
+    def _save_picture(self) -> None:
+        shown = self._shown
+        if shown is None:
+            return
+        path, _ = QFileDialog.getSaveFileName(
+            self, "Save picture", "session.png", "Pictures (*.png *.jpg *.bmp)"
+        )
+        if not path:
+            return
+        try:
+            is_written = shown.picture().save(path)
+        except StreamingError as error:
+            shown.session.notify("error", f"There is no picture: {error}")
+            return
+        if not is_written:
+            shown.session.notify("error", f"{path} cannot be written")
+
     @property
     def _is_controller(self) -> bool:
         session = self.session
@@ -190,6 +225,8 @@ class RemoteDock(QWidget):
         session = self.session
         self._disconnect.setEnabled(session is not None)
         self._control.setEnabled(session is not None)
+        self._files.setEnabled(self._is_controller)
+        self._save.setEnabled(session is not None)
         asking = self._controller.asking_name if self._is_controller else ""
         self._control.setText(f"Let {asking} steer" if asking else "Take control")
         if session is None:
@@ -209,7 +246,7 @@ class _Shown:
 
     def __init__(self, viewer: Any, url: str, native: QWidget, wake: Any) -> None:
         self.canvas = StreamCanvas()
-        self._swap = CanvasSwap(native, self.canvas)
+        self._swap = CanvasSwap(native, self.canvas, self.picture)
         try:
             self.session = RemoteSession(viewer, url, self.canvas.device_size(), wake)
         except StreamingError:
@@ -230,6 +267,22 @@ class _Shown:
 
     def _show_tooltip(self, text: str) -> None:
         QToolTip.showText(QCursor.pos(), text, self.canvas)
+
+    def picture(self) -> QImage:
+        """Return the server's picture; the last that came if it does not answer.
+
+        Raises
+        ------
+        ClosedError
+            It does not answer, and none came.
+        """
+        try:
+            return QImage.fromData(self.session.still())
+        except (ClosedError, IntentError):
+            image = self.canvas.image
+            if image.isNull():
+                raise
+            return image
 
     def close(self) -> None:
         """Give the viewer back as it was."""

@@ -96,6 +96,11 @@ class StreamCanvas(QWidget):
         """What is shown: uint8 of shape (height, width, 4), BGRA; None before the first frame."""
         return self._pixels
 
+    @property
+    def image(self) -> QImage:
+        """What is shown, as one can keep it; null before the first frame."""
+        return self._image.copy()
+
     def device_size(self) -> tuple[int, int, float]:
         """Return its width and height in device pixels, and how many make a logical one."""
         ratio = self.devicePixelRatioF()

@@ -163,11 +163,16 @@ CAMERA_ATTRIBUTES: dict[str, Any] = {
     "angles": Point,
     "perspective": Amount,
 }
+_AXES = ("colored", "labels", "dashed", "arrows")
 SCENE_ATTRIBUTES: dict[str, Any] = {
     "selected": LayerIds,
     "active": LayerId | None,
-    "axes_visible": bool,
-    "scale_bar_visible": bool,
+    **{f"axes_{name}": bool for name in ("visible", *_AXES)},
+    **{f"canvas_axes_{name}": bool for name in ("visible", *_AXES, "box")},
+    **{f"scale_bar_{name}": bool for name in ("visible", "colored", "ticks", "box")},
+    "text_overlay_visible": bool,
+    "text_overlay_text": Text,
+    "current_slice_visible": bool,
     "grid_enabled": bool,
     "grid_stride": Int,
     "grid_shape": tuple[Int, Int],

@@ -55,6 +55,7 @@ from napari_streaming.wire.scene import (
 )
 
 __all__ = [
+    "MAX_DATA",
     "MAX_TO_CLIENT",
     "MAX_TO_SERVER",
     "SESSION_MAGIC",
@@ -121,6 +122,7 @@ SESSION_MAGIC = b"NPSS"
 _PREFIX = SESSION_MAGIC + SESSION_VERSION.to_bytes(2, "little")
 MAX_TO_SERVER = 1024 * 1024
 MAX_TO_CLIENT = 64 * 1024 * 1024
+MAX_DATA = MAX_TO_CLIENT - 65536
 
 ClientId = Annotated[int, Meta(ge=0, lt=2**31)]
 Codecs = Annotated[tuple[Short, ...], Meta(max_length=16)]
@@ -129,7 +131,7 @@ Role = Literal["control", "view"]
 IntentTarget = Literal["layer", "dims", "camera", "scene"]
 CommandName = Literal["open", "list", "remove", "reorder", "screenshot", "reset_view"]
 NoticeLevel = Literal["info", "warning", "error"]
-Bytes = Annotated[bytes, Meta(max_length=MAX_TO_CLIENT - 65536)]
+Bytes = Annotated[bytes, Meta(max_length=MAX_DATA)]
 
 
 # ---- the beginning -------------------------------------------------------------------------

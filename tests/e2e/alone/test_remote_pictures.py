@@ -183,6 +183,23 @@ def test_what_the_user_changes_is_what_is_seen(client, scenes, until):
     client.sees_the_same()
 
 
+def test_overlays_are_drawn_there_and_toggled_here(client, scenes, until):
+    see(client, scenes, until, "image")
+    client.sees_the_same()
+
+    def overlays(viewer) -> list:
+        canvas = viewer.canvas.overlays
+        canvas.text.text = "day 3"
+        return [canvas.scale_bar, canvas.text, viewer.scene.overlays.axes, canvas.axes]
+
+    for ours, theirs in zip(overlays(client.local), overlays(client.viewer), strict=True):
+        for visible in (True, False):
+            ours.visible = visible
+            client.differs()
+            theirs.visible = visible
+            client.sees_the_same()
+
+
 def drag(canvas, begin: QPoint, end: QPoint, button=Qt.MouseButton.LeftButton) -> None:
     """Move the mouse with a button held, as fast as a hand does."""
     QTest.mousePress(canvas, button, pos=begin)

@@ -7,16 +7,26 @@ import os
 import subprocess
 import sys
 
+import imageio.v3 as imageio
 import napari
 import numpy as np
 import pytest
 import tifffile
 from qtpy.QtCore import QPoint
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QLabel, QPushButton
+from qtpy.QtWidgets import (
+    QApplication,
+    QDialogButtonBox,
+    QFileDialog,
+    QLabel,
+    QPushButton,
+    QTreeWidget,
+)
 
+from napari_streaming.bench.sequences import psnr
 from napari_streaming.remote.client.client import SessionClient
 from napari_streaming.uri import parse_session_url
+from napari_streaming.widgets.remote_files import RemoteFiles
 from napari_streaming.wire import remote as wire
 from napari_streaming.wire.session import view_token
 
@@ -175,6 +185,65 @@ def test_layers_are_opened_renamed_moved_and_removed_there(viewer, shown, served
         other.close()
 
 
+def test_a_file_of_the_server_is_chosen_in_a_dialog(viewer, shown, until):
+    until(lambda: button(shown, "Open on the server…").isEnabled())
+    button(shown, "Open on the server…").click()
+    dialog = shown.findChild(RemoteFiles)
+    tree = dialog.findChild(QTreeWidget)
+    until(lambda: tree.topLevelItemCount() == 2)
+    assert tree.topLevelItem(1).text(0) == "more.tif"
+    tree.setCurrentItem(tree.topLevelItem(1))
+    dialog.findChild(QDialogButtonBox).button(QDialogButtonBox.StandardButton.Open).click()
+    until(lambda: names(viewer) == ["cells", "more"])
+    until(lambda: shown.findChild(RemoteFiles) is None)
+    viewer.layers.remove("more")
+    until(lambda: len(shown.session.mirror.layers) == 1)
+
+
+def test_a_screenshot_is_the_server_s_picture(viewer, shown, served, until, tmp_path, monkeypatch):
+    until(lambda: shown.session.stats().codec == "zstd rgb")  # it rests, and came without loss
+    seen = shown.canvas.pixels[..., 2::-1]
+    taken = viewer.screenshot(flash=False)
+    assert taken.shape[:2] == seen.shape[:2] and len(np.unique(seen)) > 20
+    assert (taken[..., :3] == seen).all()
+    viewer.layers["cells"].colormap = "magma"  # what is asked for now is in it already
+    coloured = viewer.screenshot(str(tmp_path / "shot.png"), flash=False)
+    assert psnr(coloured[..., :3], taken[..., :3]) < 20
+    whole = viewer.screenshot(canvas_only=False, flash=False)
+    assert whole.shape[0] > taken.shape[0] and whole.shape[1] > taken.shape[1]
+    for wanted in ({"size": (100, 100)}, {"scale": 2}):
+        with pytest.raises(ValueError, match="remote session"):
+            viewer.screenshot(flash=False, **wanted)
+    with pytest.raises(ValueError, match="remote session"):
+        viewer.export_figure(flash=False)
+    viewer.window._qt_viewer.clipboard(flash=False)
+    assert QApplication.clipboard().image().width() == seen.shape[1]
+    path = tmp_path / "saved.png"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    button(shown, "Save picture…").click()
+    assert (imageio.imread(path)[..., :3] == coloured[..., :3]).all()
+    viewer.layers["cells"].colormap = "gray"
+    until(lambda: shown.session.mirror.layers[1].attributes["colormap"] == "gray")
+
+
+def test_napari_takes_its_own_screenshots_again_afterwards(viewer, dock, served, until):
+    viewer.add_image(np.full((64, 64), 200, "u1"), contrast_limits=(0, 255), name="mine")
+    QApplication.processEvents()
+    before = viewer.screenshot(flash=False)
+    dock.open(served.url)
+    until(lambda: dock.canvas.pixels is not None and "cells" in viewer.layers)
+    assert "_screenshot" in vars(viewer.window._qt_viewer)
+    assert (
+        viewer.screenshot(flash=False).shape != before.shape
+        or (viewer.screenshot(flash=False) != before).any()
+    )
+    dock.close_session()
+    assert "_screenshot" not in vars(viewer.window._qt_viewer)
+    QApplication.processEvents()
+    assert (viewer.screenshot(flash=False) == before).all()
+    assert viewer.screenshot(size=(100, 100), flash=False).shape == (100, 100, 4)
+
+
 def test_nothing_outside_the_folder_is_opened(viewer, shown, until):
     reply = shown.session.command("open", paths=["../../../etc/hosts"])
     until(reply.done)
@@ -251,6 +320,7 @@ def test_a_server_that_dies_is_missed_and_found_again(viewer, dock, folder, unti
     assert "lost" in words(dock).lower()
     assert last is not None and last[..., :3].any()
     assert canvas.grab().toImage().pixelColor(where).lightness() < bright
+    assert (viewer.screenshot(flash=False)[..., :3] == last[..., 2::-1]).all()
     second = Served(folder, port)
     try:
         until(lambda: dock.session.state == "connected" and canvas.pixels is not last)

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from napari_streaming.errors import ProtocolError, StreamingError
+from napari_streaming.errors import ProtocolError, StreamingError, VersionError
 
 __all__ = ["LostError", "RefusedError", "in_words"]
 
@@ -45,6 +45,8 @@ def in_words() -> Iterator[None]:
         raise LostError("the server does not answer") from None
     except ConnectionClosed:
         raise LostError("the connection broke") from None
+    except VersionError as error:
+        raise RefusedError(f"the server is of another version: {error}") from None
     except ProtocolError as error:
         raise LostError(f"the server breaks the protocol: {error}") from None
     except OSError as error:

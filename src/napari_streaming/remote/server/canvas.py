@@ -19,6 +19,7 @@ import numpy as np
 
 from napari_streaming.remote.server.gl_context import Way, find_way, open_context
 from napari_streaming.remote.server.known_napari import warn_of_unknown_napari
+from napari_streaming.remote.server.without_qt import fonts, import_drawing
 
 if TYPE_CHECKING:
     from napari_streaming.remote.server.target import Target
@@ -80,6 +81,7 @@ class HeadlessCanvas:
 
     def _build(self) -> None:
         self._context = open_context(self.way)
+        import_drawing()
 
         from napari._vispy.canvas import VispyCanvas
         from napari.utils.key_bindings import KeymapHandler
@@ -358,6 +360,8 @@ def _find_way() -> Way:
 def _fonts() -> tuple[Any, str]:
     """Return what makes letters, and the family of the default font."""
     global _qt_application
+    if import_drawing():
+        return fonts()
     from napari._vispy.utils.qt_font import QtFontManager
     from qtpy.QtGui import QGuiApplication
 

@@ -14,7 +14,7 @@ from napari_streaming.errors import DataError, IntentError
 from napari_streaming.remote.layer_attributes import REFUSALS, short_reason
 from napari_streaming.remote.server.folder import Folder
 from napari_streaming.remote.server.opening import open_paths
-from napari_streaming.wire.remote import Command, CommandName, Reply
+from napari_streaming.wire.remote import MAX_DATA, Command, CommandName, Reply
 
 __all__ = ["Commands"]
 
@@ -133,6 +133,8 @@ class Commands:
         import imageio.v3 as imageio
 
         png = imageio.imwrite("<bytes>", self._screenshot_of(), extension=".png")
+        if len(png) > MAX_DATA:
+            raise IntentError(f"the picture has {len(png)} bytes, more than can be sent")
         return Reply(id=command.id, data=png)
 
     def _reset_view(self, command: Command) -> Reply:

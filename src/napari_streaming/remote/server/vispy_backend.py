@@ -17,7 +17,7 @@ from vispy.app.base import BaseApplicationBackend, BaseCanvasBackend, BaseTimerB
 from napari_streaming.remote.server.gl_context import GLContext
 from napari_streaming.remote.server.target import Target
 
-__all__ = ["OffscreenBackend", "offscreen_application"]
+__all__ = ["NoApplication", "OffscreenBackend", "offscreen_application"]
 
 
 def offscreen_application(gl_context: GLContext, size: tuple[int, int]) -> Application:
@@ -30,12 +30,14 @@ def offscreen_application(gl_context: GLContext, size: tuple[int, int]) -> Appli
     size : tuple of int
         Width and height in device pixels.
     """
-    application: Application = _OffscreenApplication()
+    application: Application = NoApplication()
     application.backend_module.CanvasBackend = partial(OffscreenBackend, gl_context, size)
     return application
 
 
-class _OffscreenApplication(Application):
+class NoApplication(Application):
+    """A vispy application that has no windows and no loop of events."""
+
     def _use(self, _backend_name: str | None = None) -> None:
         wanted = ("title", "size", "position", "show", "vsync", "resizable", "parent")
         self._backend_module = SimpleNamespace(

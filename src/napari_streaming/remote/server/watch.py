@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from napari_streaming.remote.layer_attributes import EVENTS, kind_of
+from napari_streaming.remote.view_attributes import canvas_owners
 
 __all__ = ["Watch"]
 
@@ -45,9 +46,7 @@ class Watch:
             (viewer.layers.events.reordered, self._on_layers),
             (viewer.layers.selection.events.changed, self._on_canvas),
             (viewer.layers.selection.events.active, self._on_canvas),
-            (viewer.scene.overlays.axes.events.visible, self._on_canvas),
-            (viewer.canvas.overlays.scale_bar.events.visible, self._on_canvas),
-            (viewer.canvas.grid.events, self._on_canvas),
+            *((owner.events, self._on_canvas) for owner in canvas_owners(viewer).values()),
             (viewer.dims.events, self._on_dims),
             (viewer.scene.camera.events, self._on_camera),
             (viewer.cursor.events.position, self._on_cursor),
