@@ -192,7 +192,7 @@ class Journal:
             elif asked is None:
                 mark.line = min(mark.line, self._last_line - _LINES_FOR_NEWCOMERS)
             else:
-                mark.line = self._last_line - asked
+                mark.line = self._last_line - max(1, asked)
             for name, series in self._series.items():
                 if name in subscribe.metrics:
                     mark.values[name] = subscribe.metrics[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -25,7 +25,7 @@ from napari_streaming.transport.pool import AttachedSegment
 from napari_streaming.uri import StreamURL
 from napari_streaming.wire.codec import Buffer, nbytes
 from napari_streaming.wire.compression import CODECS
-from napari_streaming.wire.flow import Heard, Receipts
+from napari_streaming.wire.flow import Receipts
 from napari_streaming.wire.flow import Sequence as Numbers
 from napari_streaming.wire.messages import (
     Attached,
@@ -141,7 +141,6 @@ class Source:
         self._publishers: dict[Link, _Publisher] = {}
         # By run and stream: a publisher that reconnects sends again what it is unsure of.
         self._streams: dict[tuple[str, int], _Stream] = {}
-        self._heard: defaultdict[str, Heard] = defaultdict(Heard)  # by run
         self._state = "listening" if url.listen else "waiting for a publisher"
         self._idle_state = self._state
         self._refused = 0
@@ -240,11 +239,11 @@ class Source:
         elif isinstance(message, Segment):
             link.send(self._attach(publisher, message))
         elif isinstance(message, Metric):
-            if (news := self._heard[link.peer.run].news(message)) is not None:
+            if (news := self._catalog.heard(link.peer.run).news(message)) is not None:
                 self._catalog.add_metric(news, _whole(link))
                 self._catalog.taps.heard(link.peer, news)
         elif isinstance(message, Status):
-            if self._heard[link.peer.run].is_news(message):
+            if self._catalog.heard(link.peer.run).is_news(message):
                 self._catalog.add_status(message, _offset(link))
                 self._catalog.taps.heard(link.peer, message)
         elif isinstance(message, Outline):
@@ -266,7 +265,8 @@ class Source:
 
     def _subscribe(self, link: Link) -> None:
         """Say what is wanted of a publisher."""
-        asked, have, heard = self._asked, self._have(link.peer.run), self._heard[link.peer.run]
+        run = link.peer.run
+        asked, have, heard = self._asked, self._have(run), self._catalog.heard(run)
         limits = asked.streams, asked.max_fps, asked.max_mb_s
         link.send(Subscribe(asked.history, have, *limits, CODECS, heard.metrics, heard.line))
 

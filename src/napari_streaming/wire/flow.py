@@ -7,6 +7,7 @@ messages, so that a large image never keeps them waiting.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
@@ -143,6 +144,8 @@ class Sequence:
 class Heard:
     """Which metrics and status lines of a publisher's run are here, whatever connection they took.
 
+    Safe in any thread, as each connection may have its own.
+
     Attributes
     ----------
     line : int
@@ -151,29 +154,33 @@ class Heard:
 
     def __init__(self) -> None:
         self.line = 0
+        self._lock = threading.Lock()
         self._metrics: dict[str, int] = {}  # number of the last value; who was heard last, last
 
     @property
     def metrics(self) -> dict[str, int]:
         """The numbers of the last values, of as many metrics as a Subscribe may name."""
-        return dict(islice(reversed(self._metrics.items()), _METRICS_SAID))
+        with self._lock:
+            return dict(islice(reversed(self._metrics.items()), _METRICS_SAID))
 
     def is_news(self, line: Status) -> bool:
         """Return whether a line was not here before, and note it."""
-        if line.number and line.number <= self.line:
-            return False
-        self.line = max(self.line, line.number)
-        return True
+        if not line.number:
+            return True
+        with self._lock:
+            before, self.line = self.line, max(self.line, line.number)
+            return line.number > before
 
     def news(self, metric: Metric) -> Metric | None:
         """Return the part of a metric that was not here before, and note it; None: nothing was."""
         if not metric.first:
             return metric
-        last = self._metrics.pop(metric.name, 0)
+        with self._lock:
+            last = self._metrics.pop(metric.name, 0)
+            self._metrics[metric.name] = max(last, last_number(metric))
+            if len(self._metrics) > _METRICS_KNOWN:
+                del self._metrics[next(iter(self._metrics))]
         known = max(0, (last - metric.first) // metric.every + 1)
-        self._metrics[metric.name] = max(last, last_number(metric))
-        if len(self._metrics) > _METRICS_KNOWN:
-            del self._metrics[next(iter(self._metrics))]
         if not known:
             return metric
         if known >= len(metric.values):
