@@ -163,9 +163,7 @@ def test_a_new_run_is_news(publisher, watch, until):
     assert energy(rec) == lines(rec) == [*range(10), *range(10)]
 
 
-def test_a_recording_that_begins_late_has_all_of_it_once(
-    publisher, tmp_path, watch, until, wire
-):
+def test_a_recording_that_begins_late_has_all_of_it_once(publisher, tmp_path, watch, until, wire):
     pub = publisher(URLS[0])
     run(pub, 20)
     way = wire(pub.urls[0])

@@ -230,7 +230,7 @@ def test_what_was_said_before_does_not_wait_for_a_new_sink(program):
 
 
 def test_few_long_lines_are_kept(program):
-    for number in range(1, 101):
+    for _ in range(100):
         program.journal.add_line(Status("info", "x" * 65536, 0.0))
         assert sum(len(line.text) for line in program.journal._lines) <= 2**22
     mark = program.journal.mark()

@@ -556,7 +556,9 @@ def test_what_is_kept_before_it_is_queued_is_sent_once(desk):
 def test_what_is_not_kept_any_more_is_told_to_a_viewer_that_comes_back(desk):
     for _ in range(6):
         desk.put()
-    desk.outbox = Outbox(10 * BIG, lambda: None, desk.journal)  # as a publisher that listens makes one
+    desk.outbox = Outbox(
+        10 * BIG, lambda: None, desk.journal
+    )  # as a publisher that listens makes one
     link = Link()
     desk.open(link, have={0: 2, 7: 3})
     desk.outbox.send(link, 100 * BIG)

@@ -173,7 +173,7 @@ class Heard:
 
     def news(self, metric: Metric) -> Metric | None:
         """Return the part of a metric that was not here before, and note it; None: nothing was."""
-        if not metric.first:
+        if not (metric.first and metric.values):
             return metric
         with self._lock:
             last = self._metrics.pop(metric.name, 0)

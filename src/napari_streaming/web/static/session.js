@@ -136,7 +136,7 @@ export class Session {
   /** Return a metric without the values that were here before. */
   newValues(metric) {
     const { name, steps, values, times, first = 0, every = 1 } = metric;
-    if (!first) return metric;
+    if (!(first && values.length)) return metric;
     const last = this.metrics.get(name) ?? 0;
     const known = Math.max(0, Math.floor((last - first) / every) + 1);
     this.metrics.set(name, Math.max(last, first + every * (values.length - 1)));
