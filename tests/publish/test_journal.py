@@ -119,6 +119,7 @@ def test_nothing_comes_twice_and_nothing_is_missed(steps, listens, limit):
     with pytest.MonkeyPatch.context() as patch:
         if limit:
             patch.setattr(module, "_MOST_VALUES", limit)
+            patch.setattr(module, "_VALUES_AT_ONCE", 2)
         program, viewer = Program(), Viewer()
         outbox, link, acknowledged, late = program.outbox(), None, 0, []
         for what, which, count in steps:
@@ -298,3 +299,19 @@ def test_who_adds_and_who_reads_do_not_disturb_each_other(program):
         thread.join()
     for viewer in got:
         assert viewer.values == {name: list(range(1, count + 1)) for name in "abc"}
+
+
+def test_what_had_not_arrived_when_a_connection_broke_waits_again(program):
+    outbox, viewer = program.outbox(), Viewer()
+    program.add("m", 3)
+    program.say(2)
+    for acknowledged in (0, 1, 3):
+        link = Link()
+        program.open(outbox, link, viewer.wish())
+        outbox.send(link, 0)
+        for message in link.under_way[:acknowledged]:
+            viewer.take(message)
+        outbox.received(Ack(0, min(acknowledged, len(link.under_way))))
+        outbox.suspend()
+        assert outbox.is_idle == (acknowledged == 3)
+    assert (viewer.values, viewer.lines) == ({"m": [1, 2, 3]}, [1, 2])

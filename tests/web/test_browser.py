@@ -411,6 +411,12 @@ def test_metrics_and_lines_of_the_past_come_once(page, program):
     assert page("viewer.store.metrics.get('energy').steps") == list(range(80))
     page.until("viewer.store.log.at(-1).text === 'step 79'")
     assert page("viewer.store.log.map((line) => line.text)") == [f"step {n}" for n in range(80)]
+    page("viewer.session.socket.close()")
+    page.until("!viewer.session.isOpen")
+    page.until("viewer.session.isOpen")
+    program.status("info", "step 80")
+    page.until("viewer.store.log.at(-1).text === 'step 80'")
+    assert page("viewer.session.messages") == 1, "what is here was not sent again"
 
 
 def test_values_and_lines_that_come_again_are_told_by_their_numbers(page, program):

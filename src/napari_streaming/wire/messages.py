@@ -203,11 +203,7 @@ class Item(Struct, frozen=True, tag="item", omit_defaults=True):
 
 
 class Metric(Struct, frozen=True, tag="metric"):
-    """Values of one quantity: three columns of equal length.
-
-    `first` is the number of the first value, and each next one's is `every` higher; 0: they
-    have none. All values of a name that a publisher has are numbered from 1.
-    """
+    """Values of one quantity, in columns; numbered `first`, `first` + `every`, ...; 0: not."""
 
     name: Name
     steps: Column
@@ -307,10 +303,10 @@ class Subscribe(Struct, frozen=True, tag="subscribe"):
 
     `history` is how many of the last items of each stream, None for all that there are;
     `have` is the last sequence number that it has of a stream of this publisher's run.
+    `metrics` and `line` are those of the last value of each metric, and of the last line.
     `streams` are the names that it wants, all if empty; `max_fps` limits the items of each
     stream in a second, `max_mb_s` all items together, in 10^6 bytes in a second; 0: no limit.
-    `codecs` are those that it understands. `metrics` and `line` are the numbers of the last value
-    of each metric, and of the last line, that it has of this publisher's run.
+    `codecs` are those that it understands.
     """
 
     history: Count | None = None
