@@ -11,7 +11,7 @@ import math
 import os
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -35,7 +35,7 @@ from napari_streaming.transport.runtime import host_identity, new_token
 from napari_streaming.uri import StreamURL, parse_url
 from napari_streaming.web.page import page
 from napari_streaming.wire.codec import Buffer, as_array
-from napari_streaming.wire.flow import Receipts
+from napari_streaming.wire.flow import Heard, Receipts
 from napari_streaming.wire.messages import (
     Control,
     Declare,
@@ -237,6 +237,7 @@ class _Source:
     ) -> None:
         self._engine, self._steering, self._refer = engine, steering, refer
         self._here: dict[tuple[str, int], int] = {}  # last number of each run's streams
+        self._heard: defaultdict[str, Heard] = defaultdict(Heard)  # by run
         self._links: dict[Link, _Publisher] = {}
         self._wishes: deque[Control | SetParameter] = deque()
         self._lost, self._tell_at = 0, 0.0
@@ -267,8 +268,9 @@ class _Source:
         """Ask a publisher for all that is not here."""
         run = link.peer.run
         have = {stream: last for (of_run, stream), last in self._here.items() if of_run == run}
+        heard = self._heard[run]
         self._links[link] = _Publisher()
-        link.send(Subscribe(None, have))
+        link.send(Subscribe(None, have, metrics=heard.metrics, line=heard.line))
         self._say("info", f"connected to {link.peer.program}")
 
     def lost(self, link: Link, reason: str) -> None:
@@ -309,7 +311,13 @@ class _Source:
             if problem := contradiction(message):
                 raise MalformedError(f"stream {message.name!r}: {problem}")
             known.streams[message.stream] = message, _spec(message)
-        elif isinstance(message, Metric | Status | Problem):
+        elif isinstance(message, Metric):
+            if (news := self._heard[link.peer.run].news(message)) is not None:
+                self._pass_values(news)
+        elif isinstance(message, Status):
+            if self._heard[link.peer.run].is_news(message):
+                self._engine.tell(message)
+        elif isinstance(message, Problem):
             self._engine.tell(message)
         elif isinstance(message, Outline):
             self._engine.tell_for_good(f"outline {message.title}", message)
@@ -319,6 +327,11 @@ class _Source:
             self._lost += message.count
         elif isinstance(message, Elsewhere):
             self._follow(message.url)
+
+    def _pass_values(self, metric: Metric) -> None:
+        for step, value, at in zip(metric.steps, metric.values, metric.times, strict=True):
+            self._engine.journal.add(metric.name, step, value, at)
+        self._engine.wake()
 
     def _pass_item(
         self, link: Link, known: _Publisher, item: Item, buffers: Sequence[Buffer]

@@ -65,7 +65,8 @@ class ReceiverSettings:
         what the machine has. The rest waits on disk, compressed, until it is looked at.
     history : int, optional
         How many of the last items of each layer are asked for of a publisher that was there
-        before us; at least one comes. None: all that it still has.
+        before us; at least one comes. None: all that it still has. So with the values of each
+        metric, and with the lines of the log.
     streams : tuple of str
         Names of the streams that are wanted; empty: all. The others are not sent.
     max_fps : float

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from napari_streaming.errors import StateError
 from napari_streaming.publish.history import History
+from napari_streaming.publish.journal import Journal
 from napari_streaming.publish.outbox import Outbox
 from napari_streaming.publish.spool import Record, Spool
 from napari_streaming.publish.staging import Parcel, Staged
@@ -71,7 +72,8 @@ class Desk:
         self.spool = Spool(2**30)
         self.history = History(memory // 2, past, self.spool)
         self.now = 0.0
-        self.outbox = Outbox(max_bytes, lambda: None, lambda: self.now)
+        self.journal = Journal()
+        self.outbox = Outbox(max_bytes, lambda: None, self.journal, lambda: self.now)
         self.published = {}
         self.clock = itertools.count()
 
@@ -187,24 +189,22 @@ def test_messages_overtake_what_waits_for_credit(desk):
     for _ in range(3):
         desk.put()
     desk.outbox.send(link, BIG)
-    desk.outbox.put_message(Status("info", "now", 0.0))
-    desk.outbox.put_metric("loss", 1, 2, 3)
-    desk.outbox.put_metric("loss", 2, 3, 4)
+    desk.journal.add_line(Status("info", "now", 0.0))
+    desk.journal.add("loss", 1, 2, 3)
+    desk.journal.add("loss", 2, 3, 4)
     desk.outbox.send(link, BIG)
     assert link.sent(Status) and link.numbers() == [0]
-    assert link.sent(Metric) == [Metric("loss", [1, 2], [2, 3], [3, 4])]
+    assert link.sent(Metric) == [Metric("loss", [1, 2], [2, 3], [3, 4], 1)]
 
 
 def test_a_sink_is_woken_for_the_first_value_that_waits(desk):
     link = Link()
     desk.open(link)
     for _ in range(2):
-        assert desk.outbox.put_metric("loss", 1, 2, 3)
-        assert not desk.outbox.put_metric("loss", 2, 3, 4)
-        assert not desk.outbox.put_metric("other", 1, 2, 3)
+        assert desk.journal.add("loss", 1, 2, 3)
+        assert not desk.journal.add("loss", 2, 3, 4)
+        assert not desk.journal.add("other", 1, 2, 3)
         desk.outbox.send(link, BIG)
-    desk.outbox.close()
-    assert not desk.outbox.put_metric("loss", 3, 4, 5)
 
 
 def test_no_value_waits_for_a_sink_that_nobody_wakes(desk):
@@ -214,7 +214,7 @@ def test_no_value_waits_for_a_sink_that_nobody_wakes(desk):
 
     def produce():
         for number in range(count):
-            if desk.outbox.put_metric("loss", number, number, number):
+            if desk.journal.add("loss", number, number, number):
                 wake.release()
 
     producers = [threading.Thread(target=produce) for _ in range(3)]
@@ -312,17 +312,17 @@ def test_only_what_is_in_the_pool_makes_room_there(desk):
 
 def test_too_many_status_lines_lose_the_oldest(desk):
     for number in range(65536 + 10):
-        desk.outbox.put_message(Status("info", str(number), 0.0))
-        desk.outbox.put_metric("m", number, number, number)
+        desk.journal.add_line(Status("info", str(number), 0.0))
+        desk.journal.add("m", number, number, number)
     link = Link()
     desk.open(link)
-    while (seen := len(link.got)) < 65536 + 1:
+    while (seen := len(link.got)) < 65536 + 2:
         desk.outbox.send(link, 0)
         assert len(link.got) > seen
         desk.outbox.received(Ack(0, len(link.got)))
     assert link.sent(Status)[0].text == "10" and link.sent(Status)[-1].text == str(65545)
-    (metric,) = link.sent(Metric)
-    assert 30_000 < len(metric.values) <= 65536 and metric.values[-1] == 65545
+    past, last = link.sent(Metric)
+    assert past.values == list(range(0, 32778, 2)) and last.values == list(range(32778, 65546))
 
 
 def test_a_frozen_viewer_does_not_make_metrics_pile_up(desk):
@@ -330,7 +330,7 @@ def test_a_frozen_viewer_does_not_make_metrics_pile_up(desk):
     link.room = 0
     desk.open(link)
     for number in range(1000):
-        desk.outbox.put_metric("m", number, number, number)
+        desk.journal.add("m", number, number, number)
         desk.outbox.send(link, 0)
     link.room = 9
     desk.outbox.send(link, 0)
@@ -343,7 +343,7 @@ def test_a_frozen_viewer_does_not_make_metrics_pile_up(desk):
 def test_what_was_not_acknowledged_is_sent_again(desk):
     first, second = Link(), Link()
     desk.open(first)
-    desk.outbox.put_message(Status("info", "a", 0.0))
+    desk.journal.add_line(Status("info", "a", 0.0))
     for _ in range(4):
         desk.put()
     desk.outbox.send(first, 3 * BIG)
@@ -399,8 +399,8 @@ def test_nothing_of_a_viewer_that_left_is_kept(desk):
     desk.outbox.send(link, BIG)
     desk.outbox.close()
     desk.put(in_pool=True)  # by a publisher that looked just before
-    desk.outbox.put_message(Status("info", "late", 0.0))
-    desk.outbox.put_metric("late", 1, 2, 3)
+    desk.journal.add_line(Status("info", "late", 0.0))
+    desk.journal.add("late", 1, 2, 3)
     desk.outbox.put_message(End(), last=True)
     assert desk.outbox.is_idle and desk.outbox.queued_bytes == 0
     desk.forget_latest()
@@ -533,7 +533,7 @@ def test_nothing_is_sent_before_the_viewer_said_what(desk):
     desk.outbox.expect()
     assert not desk.outbox.is_idle and desk.outbox.is_stuck
     desk.put()
-    desk.outbox.put_message(Status("info", "x", 0.0))
+    desk.journal.add_line(Status("info", "x", 0.0))
     desk.outbox.send(link, 100 * BIG)
     assert not link.sent()
     desk.outbox.suspend()
@@ -556,7 +556,9 @@ def test_what_is_kept_before_it_is_queued_is_sent_once(desk):
 def test_what_is_not_kept_any_more_is_told_to_a_viewer_that_comes_back(desk):
     for _ in range(6):
         desk.put()
-    desk.outbox = Outbox(10 * BIG, lambda: None)  # as a publisher that listens makes one
+    desk.outbox = Outbox(
+        10 * BIG, lambda: None, desk.journal
+    )  # as a publisher that listens makes one
     link = Link()
     desk.open(link, have={0: 2, 7: 3})
     desk.outbox.send(link, 100 * BIG)
@@ -794,7 +796,7 @@ def test_reliable_items_arrive_whatever_happens(todo):
                 run += "'"
             if step == "come to another box":
                 desk.outbox.close()
-                desk.outbox = Outbox(3 * BIG, lambda: None)
+                desk.outbox = Outbox(3 * BIG, lambda: None, desk.journal)
             else:
                 desk.outbox.suspend()
             link, seen, acked = Link(run), 0, 0

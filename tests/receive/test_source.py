@@ -328,17 +328,25 @@ def test_a_gap_told_again_or_of_what_is_here_is_not_counted(receiver, party, unt
 
 def test_what_was_said_and_comes_again_after_a_reconnect_is_shown_once(receiver, party, until):
     rec = receiver()
-    said = [Metric("m", [1.0], [2.0], [3.0]), Status("info", "careful", 5.0)]
     for attempt in range(3):
         pub = party("memory://test", "publish", run="the same")
-        for message in (*said, *said[:attempt], Metric("m", [float(attempt)], [7.0], [9.0])):
+        (wish,) = until(lambda pub=pub: pub.messages(Subscribe))
+        assert (wish.metrics, wish.line) == (({"m": 2 * attempt}, attempt) if attempt else ({}, 0))
+        columns = [[float(number) for number in range(1, 2 * attempt + 3)]] * 3
+        for message in (
+            Metric("m", *columns, 1),
+            Metric("m", *columns, 1),
+            *(Status("info", "careful", 5.0, number) for number in range(1, attempt + 2)),
+            Metric("plain", [1.0], [2.0], [3.0]),
+        ):
             pub.say(message)
-        settle(pub, until, 0, 3 + attempt)
+        settle(pub, until, 0, 4 + attempt)
         pub.close()
         until(lambda: not rec.sources[0].publishers)
     lines = [line.text for line in rec.layers.log if line.text == "careful"]
-    assert list(rec.layers.metrics["m"].values) == [2, 7, 2, 7, 2, 7], "said again, they are news"
-    assert lines == ["careful", "careful"]
+    assert list(rec.layers.metrics["m"].values) == [1, 2, 3, 4, 5, 6]
+    assert list(rec.layers.metrics["plain"].values) == [2, 2, 2], "what has no number is news"
+    assert lines == ["careful"] * 3
 
 
 def test_what_the_old_link_says_late_is_shown_once(receiver, party, until):
@@ -346,7 +354,7 @@ def test_what_the_old_link_says_late_is_shown_once(receiver, party, until):
     rec = receiver()
     old, new = (party("memory://test", "publish", run="the same") for _ in range(2))
     until(lambda: len(rec.sources[0].publishers) == 2)
-    said = [Metric("m", [1.0], [2.0], [3.0]), Status("info", "careful", 5.0)]
+    said = [Metric("m", [1.0], [2.0], [3.0], 1), Status("info", "careful", 5.0, 1)]
     for count, pub in enumerate([new, old, new], start=1):
         for message in said:
             pub.say(message)
@@ -358,7 +366,8 @@ def test_what_the_old_link_says_late_is_shown_once(receiver, party, until):
 def test_what_was_said_two_links_ago_is_shown_once(receiver, party, until):
     """A connection may break again before anything was said."""
     rec = receiver()
-    for said in ([Metric("m", [1.0], [2.0], [3.0])], [], [Metric("m", [1.0], [2.0], [3.0])]):
+    metric = Metric("m", [1.0], [2.0], [3.0], 1)
+    for said in ([metric], [], [metric]):
         pub = party("memory://test", "publish", run="the same")
         until(lambda pub=pub: pub.links)
         for message in said:

@@ -315,6 +315,51 @@ def test_the_mouse_moves_and_zooms(page, program):
     page.until("document.getElementById('readout').textContent.includes('cells 0')")
 
 
+def test_metrics_and_lines_of_the_past_come_once(page, program):
+    """A page that comes late has them all, and has none twice when its connection breaks."""
+
+    def run(turn):
+        for step in range(20 * turn, 20 * turn + 20):
+            program.metric("energy", step, step)
+            program.status("info", f"step {step}")
+
+    run(0)
+    page.open(program.pages[0])
+    page.until("viewer.store.metrics.get('energy')?.values.length === 20")
+    page.until("document.getElementById('log').textContent.includes('step 19')")
+    for turn in (1, 2, 3):
+        run(turn)
+        page("viewer.session.socket.close()")
+        page.until("!viewer.session.isOpen")
+        page.until("viewer.session.isOpen")
+    page.until("viewer.store.metrics.get('energy').values.at(-1) === 79")
+    assert page("viewer.store.metrics.get('energy').values") == list(range(80))
+    assert page("viewer.store.metrics.get('energy').steps") == list(range(80))
+    page.until("viewer.store.log.at(-1).text === 'step 79'")
+    assert page("viewer.store.log.map((line) => line.text)") == [f"step {n}" for n in range(80)]
+    page("viewer.session.socket.close()")
+    page.until("!viewer.session.isOpen")
+    page.until("viewer.session.isOpen")
+    program.status("info", "step 80")
+    page.until("viewer.store.log.at(-1).text === 'step 80'")
+    assert page("viewer.session.messages") == 1, "what is here was not sent again"
+
+
+def test_values_and_lines_that_come_again_are_told_by_their_numbers(page, program):
+    page.open(program.pages[0])
+    columns = "{ name: 'm', steps: [1, 2, 3, 4], values: [1, 2, 3, 4], times: [0, 0, 0, 0] }"
+    fresh = f"((about) => viewer.session.newValues({{ ...{columns}, ...about }}).values)"
+    assert page(f"{fresh}({{ first: 1, every: 2 }})") == [1, 2, 3, 4]  # up to number 7
+    assert page(f"{fresh}({{ first: 7 }})") == [2, 3, 4]  # up to 10
+    assert page(f"{fresh}({{ first: 4, every: 3 }})") == [4]  # up to 13
+    assert page(f"{fresh}({{ first: 2, every: 3 }})") == []
+    assert page(f"{fresh}({{ first: 20 }})") == [1, 2, 3, 4]
+    assert page(f"{fresh}({{}})") == [1, 2, 3, 4]
+    assert page("[1, 3, 2, 3, 0, 4, 0].map((number) => viewer.session.isOldLine({ number }))") == [
+        False, False, True, True, False, False, False
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("dtype", "shape", "more"),
     [("|u1", [4, 4], ""), ("<u2", [4, 5], ""), ("<u2", [2, 4, 4], ""), ("<u2", [16], ""),

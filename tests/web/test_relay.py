@@ -13,6 +13,7 @@ from napari_streaming.errors import URLError
 from napari_streaming.receive.receiver import Receiver
 from napari_streaming.relay import Relay
 from napari_streaming.settings import PublisherSettings, ReceiverSettings
+from napari_streaming.wire.messages import Ack, Metric, Status, Subscribe
 
 
 @pytest.fixture
@@ -132,6 +133,22 @@ def test_programs_that_are_told_of_are_followed(relayed, publisher, until):
     worker.image("of a worker", np.ones((3, 3)))
     program.refer(worker.urls[0])
     until(lambda: "of a worker" in viewer.layers)
+
+
+def test_a_program_that_comes_back_is_told_what_is_here(party, until):
+    said = [Metric("energy", [1.0, 2.0], [3.0, 4.0], [5.0, 5.0], 1), Status("info", "hi", 5.0, 1)]
+    relay = Relay("memory://program?listen", "ws://127.0.0.1:0")
+    try:
+        for metrics, line in (({}, 0), ({"energy": 2}, 1)):
+            program = party("memory://program", "publish", run="the same")
+            (wish,) = until(lambda program=program: program.messages(Subscribe))
+            assert (wish.metrics, wish.line) == (metrics, line)
+            for message in said:
+                program.say(message)
+            until(lambda program=program: program.messages(Ack)[-1:] == [Ack(0, 2)])
+            program.close()
+    finally:
+        relay.close()
 
 
 def test_only_streams_of_ours_are_passed_on():

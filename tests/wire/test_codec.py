@@ -174,6 +174,12 @@ def test_bytes_that_are_no_message_are_malformed(raw):
         (Subscribe(), {"have": {-1: 0}}),
         (Metric("a", [], [], []), {"values": [0.0]}),
         (Metric("a", [1.0], [1.0], [1.0]), {"times": []}),
+        (Metric("a", [], [], []), {"every": 0}),
+        (Metric("a", [], [], []), {"first": -1}),
+        (Metric("a", [1.0] * 2, [1.0] * 2, [1.0] * 2), {"first": 2**62, "every": 2**62}),
+        (Subscribe(), {"metrics": {str(n): 1 for n in range(1025)}}),
+        (Subscribe(), {"metrics": {"": 1}}),
+        (Subscribe(), {"line": -1}),
         (Metric("a", [], [], []), dict.fromkeys(("steps", "values", "times"), [0.0] * 65537)),
         (Status("info", "", 0.0), {"level": "debug"}),
         (Status("info", "", 0.0), {"text": "x" * 65537}),
@@ -189,7 +195,8 @@ def test_a_message_out_of_bounds_is_malformed(message, changes):
     buffers = [bytes(12)] if isinstance(message, Item) else []
     assert unpack(frames(message, *buffers))[0] == message
     with pytest.raises(
-        MalformedError, match=r"not a valid message|too big|different lengths|a coordinate of"
+        MalformedError,
+        match=r"not a valid message|too big|different lengths|a coordinate of|numbers beyond",
     ):
         unpack(frames(message, *buffers, **changes))
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_streaming.errors import StateError
-from napari_streaming.wire.flow import Drops, Rate, Receipts, SendWindow, Sequence
-from napari_streaming.wire.messages import Ack, Gap
+from napari_streaming.wire.flow import Drops, Heard, Rate, Receipts, SendWindow, Sequence
+from napari_streaming.wire.messages import Ack, Gap, Metric, Status
 
 in_any_time = settings(deadline=None)
 
@@ -180,3 +180,61 @@ def test_a_rate_falls_to_zero():
         rate.add(0.1, step / 10)
     assert rate.per_second(9.9) == pytest.approx(1.0, rel=0.06)
     assert rate.per_second(12.0) == 0.0
+
+
+# ---- what was said ---------------------------------------------------------------------
+
+PARTS = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b"]), st.integers(1, 30), st.integers(0, 12), st.integers(1, 4)
+    ),
+    max_size=30,
+)
+
+
+def metric(name, first, count, every=1):
+    values = [float(first + every * n) for n in range(count)]
+    return Metric(name, values, values, values, first, every)
+
+
+@in_any_time
+@given(PARTS)
+def test_of_a_metric_what_is_above_all_before_is_news(parts):
+    heard, last = Heard(), {}
+    for name, first, count, every in parts:
+        said = metric(name, first, count, every)
+        fresh = [value for value in said.values if value > last.get(name, 0)]
+        news = heard.news(said)
+        if news is None:
+            assert not fresh
+        else:
+            assert news.steps == news.values == news.times == fresh
+            assert not fresh or metric(name, news.first, len(fresh), every) == news
+        last[name] = max([last.get(name, 0), *fresh])
+        assert {name: number for name, number in heard.metrics.items() if number} == {
+            name: number for name, number in last.items() if number
+        }
+
+
+def test_of_lines_those_with_higher_numbers_are_news():
+    heard = Heard()
+    numbers = [1, 3, 2, 3, 0, 4, 0, 9]
+    assert [heard.is_news(Status("info", "", 0.0, number)) for number in numbers] == [
+        True, True, False, False, True, True, True, True
+    ]  # fmt: skip
+    assert heard.line == 9
+
+
+def test_what_has_no_number_is_always_news():
+    heard, said = Heard(), Metric("m", [1.0], [2.0], [3.0])
+    assert heard.news(said) is said and heard.news(said) is said
+    assert heard.metrics == {}
+
+
+def test_metrics_without_end_take_no_room_without_end():
+    heard = Heard()
+    for number in range(10_000):
+        heard.news(metric(f"m{number}", 1, 5))
+    assert heard.news(metric("m9999", 1, 5)) is None
+    assert heard.metrics == {f"m{number}": 5 for number in range(9999, 9999 - 1024, -1)}
+    assert len(heard._metrics) == 4096

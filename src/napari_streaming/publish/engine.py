@@ -16,6 +16,7 @@ import numpy as np
 from napari_streaming.errors import ClosedError, DataError
 from napari_streaming.publish.control import Steering
 from napari_streaming.publish.history import History
+from napari_streaming.publish.journal import Journal
 from napari_streaming.publish.layers import LayerSpec
 from napari_streaming.publish.outbox import Outbox
 from napari_streaming.publish.post import Post
@@ -72,18 +73,16 @@ class Engine:
         settings: PublisherSettings,
         steering: Callable[[Callable[[Message], None], float], Steering] = Steering,
     ) -> None:
-        self._memory = settings.memory
-        self._process = os.getpid()
-        self._closed = False
+        self._memory, self._process = settings.memory, os.getpid()
+        self._closed = self._is_loss_told = False
         self._publishing = threading.Lock()
-        self._streams = Streams()
+        self._streams, self.journal = Streams(), Journal()
         self.steering = steering(self.tell, settings.lease)
         self._lent: dict[int, Lent] = {}
         self._pool = Pool(settings.memory)
         self._spool = Spool(settings.spool, settings.spool_folder)
         half = settings.memory // 2
         self._history = History(half, min(half, settings.history), self._spool)
-        self._is_loss_told = False
         self._progress = threading.Event()
         self._sinks: list[Sink] = []
         self._post = Post(self._history, self.outboxes)
@@ -259,8 +258,11 @@ class Engine:
 
     def tell(self, message: Message) -> None:
         """Queue a small message for every viewer."""
-        for outbox in self.outboxes():
-            outbox.put_message(message)
+        if isinstance(message, Status):
+            self.journal.add_line(message)
+        else:
+            for outbox in self.outboxes():
+                outbox.put_message(message)
         self.wake()
 
     def tell_for_good(self, key: str, message: Outline | Elsewhere) -> None:

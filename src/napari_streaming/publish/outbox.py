@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from napari_streaming.publish.journal import Journal
 from napari_streaming.publish.lanes import Lanes
-from napari_streaming.publish.notes import MAX_QUEUED, Notes
+from napari_streaming.publish.notes import Notes
 from napari_streaming.publish.pace import Pace
 from napari_streaming.publish.squeeze import Packed, Squeeze, describe
 from napari_streaming.publish.staging import Parcel
@@ -34,6 +35,7 @@ __all__ = ["Outbox"]
 
 logger = logging.getLogger(__name__)
 
+_MAX_QUEUED = 65536
 _NEWER = "newer data took its place"
 
 
@@ -47,6 +49,8 @@ class Outbox:
         is given up.
     changed : callable
         Called without arguments when something was acknowledged or given up.
+    journal : Journal
+        Has the metrics and status lines.
     clock : callable, optional
         Returns the time in seconds; never goes back.
 
@@ -62,6 +66,7 @@ class Outbox:
         self,
         max_bytes: int,
         changed: Callable[[], None],
+        journal: Journal,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.tally = Tally()
@@ -81,7 +86,7 @@ class Outbox:
         self._packed: tuple[Parcel, list[Packed]] | None = None  # from disk, or compressed
         self._drops: dict[int, Drops] = {}  # not told yet
         self._items: SendWindow[tuple[Parcel, Delivery, bool, int]] = SendWindow(0)
-        self._notes = Notes()
+        self._notes = Notes(journal)
         self._limbo: list[tuple[Delivery, Parcel]] = []
         self._shared: bool | None = False  # None: the viewer has not answered yet
 
@@ -99,24 +104,15 @@ class Outbox:
             self._lanes.append(parcel.retain())
             for older in self._lanes.take_older(parcel):
                 self._dropped(older, self._lanes.pace.reason)
-            while self._lanes.nbytes > self._max_bytes or self._lanes.droppable > MAX_QUEUED:
+            while self._lanes.nbytes > self._max_bytes or self._lanes.droppable > _MAX_QUEUED:
                 if not self.drop_superseded():
                     self.drop_oldest()
 
     def put_message(self, message: Message, *, last: bool = False) -> None:
-        """Queue a small message, maybe behind all that waits; of many lines the oldest go."""
+        """Queue a small message, maybe behind all that waits."""
         with self._gate, self._lock:
             if not self._is_closed:
                 (self._notes.put_last if last else self._notes.put)(message)
-
-    def put_metric(self, name: str, step: float, value: float, time: float) -> bool:
-        """Queue a value; return whether the sink must be woken for it.
-
-        It need not be where others wait already: who queued the first of them wakes it, and
-        it takes all of them at once.
-        """
-        with self._gate, self._lock:
-            return not self._is_closed and self._notes.put_metric(name, step, value, time)
 
     @property
     def queued_bytes(self) -> int:
@@ -216,6 +212,7 @@ class Outbox:
             self.squeeze = Squeeze(() if link.is_local else subscribe.codecs)
             can_share = link.is_local and bool(segment.address)
             self._shared = None if can_share else False
+            self._notes.begin(subscribe)
             self._notes.put_first([*([segment] if can_share else []), *standing()])
             self.is_open, self._is_expected = True, False
 

@@ -242,7 +242,7 @@ class PublishCalls(GeometryCalls, TeeCalls, ControlCalls, SinkCalls):
         Parameters
         ----------
         name : str
-            The quantity.
+            The quantity; of more than 4096 the first ones are streamed.
         value : float
             NaN and infinities are allowed.
         step : float, optional
@@ -251,9 +251,8 @@ class PublishCalls(GeometryCalls, TeeCalls, ControlCalls, SinkCalls):
         self._engine.check_open()
         now = time.time()
         name = clean_name(name)
-        value, step = float(value), float(now if step is None else step)
-        wakes = [box.put_metric(name, step, value, now) for box in self._engine.outboxes()]
-        if any(wakes):
+        step = float(now if step is None else step)
+        if self._engine.journal.add(name, step, float(value), now):
             self._engine.wake()
 
     def status(self, level: StatusLevel, text: str) -> None:

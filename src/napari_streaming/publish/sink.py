@@ -8,6 +8,7 @@ from typing import Protocol
 
 from napari_streaming.publish.control import RefusedError, Steering
 from napari_streaming.publish.exposition import MetricsPage
+from napari_streaming.publish.journal import Journal
 from napari_streaming.publish.outbox import Outbox
 from napari_streaming.publish.staging import Parcel
 from napari_streaming.publish.stats import PublisherStats, SinkStats
@@ -43,6 +44,7 @@ class Source(Protocol):
     """What a sink needs from its publisher. All of it is safe in any thread."""
 
     segment: Segment
+    journal: Journal
     steering: Steering
 
     def standing(self) -> Iterable[Message]:
@@ -93,7 +95,8 @@ class Sink:
         self._channel.start()
 
     def _make_outbox(self) -> Outbox:
-        return Outbox(self._source.segment.size, self._source.changed)
+        source = self._source
+        return Outbox(source.segment.size, source.changed, source.journal)
 
     @property
     def url(self) -> StreamURL:

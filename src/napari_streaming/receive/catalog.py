@@ -18,6 +18,7 @@ from napari_streaming.receive.programs import Program
 from napari_streaming.receive.streamed_layer import StreamedLayer
 from napari_streaming.receive.taps import Taps
 from napari_streaming.settings import ReceiverSettings
+from napari_streaming.wire.flow import Heard
 from napari_streaming.wire.messages import (
     Declare,
     Metric,
@@ -88,6 +89,7 @@ class Catalog(Mapping[str, StreamedLayer]):
         self._new_run: NewRun = "continue"
         self._running: Counter[str] = Counter()  # runs that somebody is connected to
         self._runs: dict[str, set[str]] = {}  # that a layer has items of
+        self._heard: dict[str, Heard] = {}  # by run
         self._layers: dict[str, StreamedLayer] = {}
         self._dirty: dict[str, StreamedLayer] = {}
         itself = weakref.ref(self)  # so that all planes go as soon as the catalog goes
@@ -266,6 +268,11 @@ class Catalog(Mapping[str, StreamedLayer]):
         with self._changed:
             dirty, self._dirty = self._dirty, {}
         return list(dirty.values())
+
+    def heard(self, run: str) -> Heard:
+        """Return which metrics and lines of a publisher's run are here, by whatever URL."""
+        with self._changed:
+            return self._heard.setdefault(run, Heard())
 
     def add_metric(self, metric: Metric, run: str = "") -> None:
         """Append values of a publisher's run to a metric."""

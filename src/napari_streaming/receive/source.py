@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import OrderedDict, defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -24,7 +24,7 @@ from napari_streaming.settings import ReceiverSettings
 from napari_streaming.transport.channel import Channel, Link
 from napari_streaming.transport.pool import AttachedSegment
 from napari_streaming.uri import StreamURL
-from napari_streaming.wire.codec import Buffer, nbytes, pack
+from napari_streaming.wire.codec import Buffer, nbytes
 from napari_streaming.wire.compression import CODECS
 from napari_streaming.wire.flow import Receipts
 from napari_streaming.wire.flow import Sequence as Numbers
@@ -54,7 +54,6 @@ __all__ = ["Source", "SourceStats"]
 
 _ACK_AT_ONCE = 1024 * 1024
 _GAPS_KEPT = 4096
-_SAID_KEPT = 4096
 _MAX_HAVE = 65536  # streams that fit in a Subscribe
 
 
@@ -89,26 +88,6 @@ class _Publisher:
     segments: dict[str, AttachedSegment] = field(default_factory=dict)
     streams: dict[int, tuple[Declare, StreamedLayer]] = field(default_factory=dict)
     ended: bool = False
-
-
-class _Said:
-    """Which metrics and status lines came last of one run, and over which link.
-
-    A publisher that reconnects says again what was not acknowledged, and even then the old
-    link may still deliver it.
-    """
-
-    def __init__(self) -> None:
-        self._links: OrderedDict[int, Link] = OrderedDict()
-
-    def repeats(self, message: Metric | Status, link: Link) -> bool:
-        """Whether it was another link of the run that brought a message last; note this one."""
-        mark = hash(pack(message))
-        last = self._links.pop(mark, link)
-        self._links[mark] = link
-        if len(self._links) > _SAID_KEPT:
-            self._links.popitem(last=False)
-        return last is not link
 
 
 @dataclass(slots=True)
@@ -163,7 +142,6 @@ class Source:
         self._publishers: dict[Link, _Publisher] = {}
         # By run and stream: a publisher that reconnects sends again what it is unsure of.
         self._streams: dict[tuple[str, int], _Stream] = {}
-        self._said: defaultdict[str, _Said] = defaultdict(_Said)  # by run
         self._state = "listening" if url.listen else "waiting for a publisher"
         self._idle_state = self._state
         self._refused = 0
@@ -268,11 +246,11 @@ class Source:
         elif isinstance(message, Segment):
             link.send(self._attach(publisher, message))
         elif isinstance(message, Metric):
-            if not self._said[link.peer.run].repeats(message, link):
-                self._catalog.add_metric(message, _whole(link))
-                self._catalog.taps.heard(link.peer, message)
+            if (news := self._catalog.heard(link.peer.run).news(message)) is not None:
+                self._catalog.add_metric(news, _whole(link))
+                self._catalog.taps.heard(link.peer, news)
         elif isinstance(message, Status):
-            if not self._said[link.peer.run].repeats(message, link):
+            if self._catalog.heard(link.peer.run).is_news(message):
                 self._catalog.add_status(message, _offset(link))
                 self._catalog.taps.heard(link.peer, message)
         elif isinstance(message, Outline):
@@ -297,9 +275,10 @@ class Source:
 
     def _subscribe(self, link: Link) -> None:
         """Say what is wanted of a publisher."""
-        asked, have = self._asked, self._have(link.peer.run)
+        run = link.peer.run
+        asked, have, heard = self._asked, self._have(run), self._catalog.heard(run)
         limits = asked.streams, asked.max_fps, asked.max_mb_s
-        link.send(Subscribe(asked.history, have, *limits, CODECS))
+        link.send(Subscribe(asked.history, have, *limits, CODECS, heard.metrics, heard.line))
 
     def _have(self, run: str) -> dict[int, int]:
         """Return the highest number that is here of each stream of a publisher's run."""

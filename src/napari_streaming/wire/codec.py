@@ -83,10 +83,11 @@ def unpack(frames: Sequence[Buffer]) -> tuple[Message, Sequence[Buffer]]:
 
 def _check(message: Message, buffers: Sequence[Buffer]) -> None:
     """Check what types alone cannot say."""
-    if isinstance(message, Metric) and not (
-        len(message.steps) == len(message.values) == len(message.times)
-    ):
-        raise MalformedError(f"metric {message.name!r}: columns of different lengths")
+    if isinstance(message, Metric):
+        if not len(message.steps) == len(message.values) == len(message.times):
+            raise MalformedError(f"metric {message.name!r}: columns of different lengths")
+        if last_number(message) >= 2**63:
+            raise MalformedError(f"metric {message.name!r}: numbers beyond {2**63 - 1}")
     if isinstance(message, Declare):
         _check_size(message)
     inline = [a for a in message.arrays if a.block is None] if isinstance(message, Item) else []
@@ -112,6 +113,11 @@ def _check_size(array: Array | Declare) -> None:
     size = math.prod(max(1, n) for n in array.shape) * max(1, np.dtype(array.dtype).itemsize)
     if size > MAX_BUFFER:
         raise MalformedError(f"{array.name!r} of {array.dtype} {array.shape} is too big")
+
+
+def last_number(metric: Metric) -> int:
+    """Return the number of the last value of a metric."""
+    return metric.first + metric.every * (len(metric.values) - 1)
 
 
 def nbytes(array: Array) -> int:

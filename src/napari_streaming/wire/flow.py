@@ -7,16 +7,24 @@ messages, so that a large image never keeps them waiting.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from typing import Generic, TypeVar
 
-from napari_streaming.errors import StateError
-from napari_streaming.wire.messages import Ack, Gap
+from msgspec.structs import replace
 
-__all__ = ["Drops", "Rate", "Receipts", "SendWindow", "Sequence"]
+from napari_streaming.errors import StateError
+from napari_streaming.wire.codec import last_number
+from napari_streaming.wire.messages import Ack, Gap, Metric, Status
+
+__all__ = ["Drops", "Heard", "Rate", "Receipts", "SendWindow", "Sequence"]
 
 T = TypeVar("T")
+
+_METRICS_KNOWN = 4096
+_METRICS_SAID = 1024  # as many as fit in a Subscribe
 
 
 class SendWindow(Generic[T]):
@@ -131,6 +139,59 @@ class Sequence:
             self.missing += number - self.last - 1
         self.last = number
         return True
+
+
+class Heard:
+    """Which metrics and status lines of a publisher's run are here, whatever connection they took.
+
+    Safe in any thread, as each connection may have its own.
+
+    Attributes
+    ----------
+    line : int
+        The number of the last line; 0: none.
+    """
+
+    def __init__(self) -> None:
+        self.line = 0
+        self._lock = threading.Lock()
+        self._metrics: dict[str, int] = {}  # number of the last value; who was heard last, last
+
+    @property
+    def metrics(self) -> dict[str, int]:
+        """The numbers of the last values, of as many metrics as a Subscribe may name."""
+        with self._lock:
+            return dict(islice(reversed(self._metrics.items()), _METRICS_SAID))
+
+    def is_news(self, line: Status) -> bool:
+        """Return whether a line was not here before, and note it."""
+        if not line.number:
+            return True
+        with self._lock:
+            before, self.line = self.line, max(self.line, line.number)
+            return line.number > before
+
+    def news(self, metric: Metric) -> Metric | None:
+        """Return the part of a metric that was not here before, and note it; None: nothing was."""
+        if not (metric.first and metric.values):
+            return metric
+        with self._lock:
+            last = self._metrics.pop(metric.name, 0)
+            self._metrics[metric.name] = max(last, last_number(metric))
+            if len(self._metrics) > _METRICS_KNOWN:
+                del self._metrics[next(iter(self._metrics))]
+        known = max(0, (last - metric.first) // metric.every + 1)
+        if not known:
+            return metric
+        if known >= len(metric.values):
+            return None
+        return replace(
+            metric,
+            steps=metric.steps[known:],
+            values=metric.values[known:],
+            times=metric.times[known:],
+            first=metric.first + known * metric.every,
+        )
 
 
 class Receipts:

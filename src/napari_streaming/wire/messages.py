@@ -58,7 +58,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Short = Annotated[str, Meta(max_length=256)]
 Text = Annotated[str, Meta(max_length=65536)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Generation = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Time = Annotated[float, Meta(ge=0, lt=2**37)]  # before the year 6326: always a date
 Amount = Annotated[float, Meta(ge=0)]
 StreamId = Annotated[int, Meta(ge=0, lt=2**32)]
@@ -164,7 +164,7 @@ class Block(Struct, frozen=True, array_like=True):
 
     segment: Short
     offset: Count
-    generation: Generation
+    generation: Positive
 
 
 class Array(Struct, frozen=True, omit_defaults=True):
@@ -203,20 +203,23 @@ class Item(Struct, frozen=True, tag="item", omit_defaults=True):
 
 
 class Metric(Struct, frozen=True, tag="metric"):
-    """Values of one quantity: three columns of equal length."""
+    """Values of one quantity, in columns; numbered `first`, `first` + `every`, ...; 0: not."""
 
     name: Name
     steps: Column
     values: Column
     times: Column
+    first: Count = 0
+    every: Positive = 1
 
 
 class Status(Struct, frozen=True, tag="status"):
-    """A line for the user."""
+    """A line for the user. A publisher's are numbered from 1; 0: it has no number."""
 
     level: StatusLevel
     text: Text
     time: Time
+    number: Count = 0
 
 
 class OutlineStep(Struct, frozen=True, kw_only=True):
@@ -300,6 +303,7 @@ class Subscribe(Struct, frozen=True, tag="subscribe"):
 
     `history` is how many of the last items of each stream, None for all that there are;
     `have` is the last sequence number that it has of a stream of this publisher's run.
+    `metrics` and `line` are those of the last value of each metric, and of the last line.
     `streams` are the names that it wants, all if empty; `max_fps` limits the items of each
     stream in a second, `max_mb_s` all items together, in 10^6 bytes in a second; 0: no limit.
     `codecs` are those that it understands.
@@ -311,6 +315,8 @@ class Subscribe(Struct, frozen=True, tag="subscribe"):
     max_fps: Amount = 0.0
     max_mb_s: Amount = 0.0
     codecs: Annotated[tuple[Short, ...], Meta(max_length=16)] = ()
+    metrics: Annotated[dict[Name, Count], Meta(max_length=1024)] = {}
+    line: Count = 0
 
 
 class Segment(Struct, frozen=True, tag="segment"):

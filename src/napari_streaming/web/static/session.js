@@ -7,6 +7,7 @@ const WINDOW = 8 * 1024 * 1024; // bytes of items that may be under way: more wo
 const ACK_AT_ONCE = 1024 * 1024;
 const FIRST_RETRY = 0.25, LAST_RETRY = 5; // seconds
 const SILENCE = 15;
+const MOST_METRICS = 1024; // that a Subscribe may name
 const SYSTEM = navigator.userAgentData?.platform || navigator.platform;
 const LOOKS_ON = "view-"; // how a token begins that lets nobody steer
 const UNCOUNTED = new Set(["welcome", "reject", "ping", "pong"]);
@@ -30,7 +31,9 @@ export class Session {
     this.token = "";
     this.run = secret(); // of this viewer
     this.publisher = null;
-    this.seen = new Map(); // highest number of each stream of the publisher's run
+    this.seen = new Map(); // highest number of each stream of the publisher's run,
+    this.metrics = new Map(); // of the values of each metric,
+    this.line = 0; // and of its lines
     this.offset = 0; // seconds to add to our clock to get the publisher's
     this.roundTrip = Infinity;
     this.isOpen = false;
@@ -102,6 +105,8 @@ export class Session {
     else if (message.type === "ping") this.send({ type: "pong", time: message.time, now });
     else if (message.type === "pong") this.measure(message, now);
     else if (message.type === "item" && this.isOld(message)) return;
+    else if (message.type === "status" && this.isOldLine(message)) return;
+    else if (message.type === "metric") this.on.message(this.newValues(message), now);
     else {
       if (message.type === "end") this.hasEnded = true;
       this.on.message(message, now);
@@ -110,14 +115,15 @@ export class Session {
 
   welcome(peer) {
     const isNewRun = this.publisher?.run !== peer.run;
-    if (isNewRun) this.seen.clear();
+    if (isNewRun) this.forget();
     this.publisher = peer;
     this.isOpen = true;
     this.hasEnded = false;
     this.goneSince = null;
     this.retry = FIRST_RETRY;
     this.send({ type: "ping", time: clock() });
-    this.send({ type: "subscribe", history: null, have: this.seen });
+    const metrics = new Map([...this.metrics].slice(-MOST_METRICS));
+    this.send({ type: "subscribe", history: null, have: this.seen, metrics, line: this.line });
     this.on.opened(isNewRun);
     this.tell(peer.program || "connected", "open");
   }
@@ -135,6 +141,29 @@ export class Session {
     if (item.sequence <= last) return true;
     if (!item.preview) this.seen.set(item.stream, item.sequence);
     return false;
+  }
+
+  isOldLine({ number = 0 }) {
+    if (number && number <= this.line) return true;
+    this.line = Math.max(this.line, number);
+    return false;
+  }
+
+  /** Return a metric without the values that were here before. */
+  newValues(metric) {
+    const { name, steps, values, times, first = 0, every = 1 } = metric;
+    if (!(first && values.length)) return metric;
+    const last = this.metrics.get(name) ?? 0;
+    const known = Math.max(0, Math.floor((last - first) / every) + 1);
+    this.metrics.set(name, Math.max(last, first + every * (values.length - 1)));
+    const [newSteps, newValues, newTimes] = [steps, values, times].map((column) => column.slice(known));
+    return { ...metric, steps: newSteps, values: newValues, times: newTimes };
+  }
+
+  forget() {
+    this.seen.clear();
+    this.metrics.clear();
+    this.line = 0;
   }
 
   received(item) {
