@@ -104,6 +104,7 @@ class Engine:
         self._spool = Spool(settings.spool, settings.spool_folder)
         half = settings.memory // 2
         self._history = History(half, min(half, settings.history), self._spool)
+        self.find = self._history.find
         self._is_loss_told = False
         self._progress = threading.Event()
         self._sinks: list[Sink] = []
@@ -204,8 +205,9 @@ class Engine:
                 for outbox in self.outboxes():
                     outbox.note_drop(stream.declare.stream, sequence)
                 return
+            about = stream.declare
             parcel = Parcel(
-                stream.declare.stream, sequence, now, where, staged, nbytes, extra, reliable, name
+                about.stream, sequence, now, where, staged, nbytes, extra, reliable, name, about
             )
             # In this order, a viewer that opens just now gets it in one way or the other.
             self._history.keep(parcel)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import OrderedDict, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from napari_streaming.errors import MalformedError, StateError, TransportError
 from napari_streaming.receive.arena import Arena
@@ -15,21 +17,23 @@ from napari_streaming.receive.checks import contradiction
 from napari_streaming.receive.intake import (
     OverwrittenError,
     UnusableError,
+    enlarged,
     fetch_item,
     place_item,
 )
+from napari_streaming.receive.repeats import RunStream, Said
 from napari_streaming.receive.streamed_layer import StreamedLayer
 from napari_streaming.settings import ReceiverSettings
 from napari_streaming.transport.channel import Channel, Link
 from napari_streaming.transport.pool import AttachedSegment
 from napari_streaming.uri import StreamURL
-from napari_streaming.wire.codec import Buffer, nbytes, pack
+from napari_streaming.wire.codec import Buffer, nbytes
 from napari_streaming.wire.compression import CODECS
 from napari_streaming.wire.flow import Receipts
-from napari_streaming.wire.flow import Sequence as Numbers
 from napari_streaming.wire.messages import (
     Attached,
     Control,
+    Coordinate,
     Declare,
     Elsewhere,
     End,
@@ -46,14 +50,14 @@ from napari_streaming.wire.messages import (
     Segment,
     SetParameter,
     Status,
+    StatusLevel,
     Subscribe,
+    Want,
 )
 
 __all__ = ["Source", "SourceStats"]
 
 _ACK_AT_ONCE = 1024 * 1024
-_GAPS_KEPT = 4096
-_SAID_KEPT = 4096
 _MAX_HAVE = 65536  # streams that fit in a Subscribe
 
 
@@ -88,37 +92,6 @@ class _Publisher:
     segments: dict[str, AttachedSegment] = field(default_factory=dict)
     streams: dict[int, tuple[Declare, StreamedLayer]] = field(default_factory=dict)
     ended: bool = False
-
-
-class _Said:
-    """Which metrics and status lines came last of one run, and over which link.
-
-    A publisher that reconnects says again what was not acknowledged, and even then the old
-    link may still deliver it.
-    """
-
-    def __init__(self) -> None:
-        self._links: OrderedDict[int, Link] = OrderedDict()
-
-    def repeats(self, message: Metric | Status, link: Link) -> bool:
-        """Whether it was another link of the run that brought a message last; note this one."""
-        mark = hash(pack(message))
-        last = self._links.pop(mark, link)
-        self._links[mark] = link
-        if len(self._links) > _SAID_KEPT:
-            self._links.popitem(last=False)
-        return last is not link
-
-
-@dataclass(slots=True)
-class _Stream:
-    """What a source knows of one stream, however often its publisher reconnects.
-
-    `gaps` holds the first number of each gap told lately, which no two of them share.
-    """
-
-    numbers: Numbers = field(default_factory=Numbers)
-    gaps: deque[int] = field(default_factory=lambda: deque(maxlen=_GAPS_KEPT))
 
 
 class Source:
@@ -157,16 +130,18 @@ class Source:
         over: Callable[[Source], None] | None = None,
     ) -> None:
         self._catalog, self._arena = catalog, arena
-        self._settings = self._asked = settings
+        self._settings = settings
         self._refer, self._over = refer, over
         self._publishers: dict[Link, _Publisher] = {}
         # By run and stream: a publisher that reconnects sends again what it is unsure of.
-        self._streams: dict[tuple[str, int], _Stream] = {}
-        self._said: defaultdict[str, _Said] = defaultdict(_Said)  # by run
+        self._streams: dict[tuple[str, int], RunStream] = {}
+        self._said: defaultdict[str, Said] = defaultdict(Said)  # by run
         self._state = "listening" if url.listen else "waiting for a publisher"
         self._idle_state = self._state
         self._refused = 0
         self._wishes: deque[tuple[str, Control | SetParameter]] = deque()  # by run
+        self._wanted: deque[tuple[StreamedLayer, dict[str, Coordinate]]] = deque()
+        self._asked = self._ask_for()
         self._channel = Channel(url, me, self)
         self._channel.start()
 
@@ -183,6 +158,11 @@ class Source:
     def ask(self, run: str, wish: Control | SetParameter) -> None:
         """Ask something of a publisher; from any thread."""
         self._wishes.append((run, wish))
+        self._channel.wake()
+
+    def want(self, layer: StreamedLayer, at: dict[str, Coordinate]) -> None:
+        """Ask for a plane of a layer in full; from any thread."""
+        self._wanted.append((layer, at))
         self._channel.wake()
 
     def limit(self, settings: ReceiverSettings) -> None:
@@ -228,10 +208,12 @@ class Source:
 
     def turn(self) -> None:
         """Acknowledge what was taken in, and pass on what viewers want."""
-        if self._asked is not self._settings:
-            self._asked = self._settings
+        if self._asked != (asked := self._ask_for()):
+            self._asked = asked
             for link in self._publishers:
                 self._subscribe(link)
+        while self._wanted:
+            self._send_wanted(*self._wanted.popleft())
         while self._wishes:
             run, wish = self._wishes.popleft()
             for link in self._publishers:
@@ -279,17 +261,30 @@ class Source:
         elif isinstance(message, Gap):
             self._take_gap(link, publisher, message)
         elif isinstance(message, Problem):
-            self._catalog.say("warning", f"{link.peer.program}: {message.text}")
+            level: StatusLevel = "info" if message.code == "gone" else "warning"
+            self._catalog.say(level, f"{link.peer.program}: {message.text}")
         elif isinstance(message, End):
             publisher.ended = True
             self._catalog.taps.heard(link.peer, message)
             self._catalog.say("complete", f"{link.peer.program} has ended")
 
+    def _ask_for(self) -> Subscribe:
+        """Return what is wanted of every publisher; who records gets all of each plane."""
+        now = self._settings
+        smaller = (0, None) if self._catalog.taps else (now.max_side, now.region)
+        limits = now.streams, now.max_fps, now.max_mb_s
+        return Subscribe(now.history, {}, *limits, CODECS, *smaller)
+
     def _subscribe(self, link: Link) -> None:
         """Say what is wanted of a publisher."""
-        asked, have = self._asked, self._have(link.peer.run)
-        limits = asked.streams, asked.max_fps, asked.max_mb_s
-        link.send(Subscribe(asked.history, have, *limits, CODECS))
+        link.send(replace(self._asked, have=self._have(link.peer.run)))
+
+    def _send_wanted(self, layer: StreamedLayer, at: dict[str, Coordinate]) -> None:
+        """Ask for a plane, everyone who has a stream of this layer."""
+        for link, publisher in self._publishers.items():
+            for stream, (_, of_stream) in publisher.streams.items():
+                if of_stream is layer:
+                    link.send(Want(stream, at))
 
     def _have(self, run: str) -> dict[int, int]:
         """Return the highest number that is here of each stream of a publisher's run."""
@@ -317,8 +312,8 @@ class Source:
             return Attached(segment.segment, False, str(error))
         return Attached(segment.segment, True)
 
-    def _stream(self, link: Link, stream: int) -> _Stream:
-        return self._streams.setdefault((link.peer.run, stream), _Stream())
+    def _stream(self, link: Link, stream: int) -> RunStream:
+        return self._streams.setdefault((link.peer.run, stream), RunStream())
 
     def _take_gap(self, link: Link, publisher: _Publisher, gap: Gap) -> None:
         if gap.stream not in publisher.streams:
@@ -349,9 +344,9 @@ class Source:
         numbers = self._stream(link, item.stream).numbers
         sent = item.time - _offset(link)
         intake = item, buffers, publisher.segments, declare, self._arena
-        if item.preview:
-            if not item.append and item.sequence > numbers.last:
-                # What is wrong with it is said in its turn.
+        if item.preview or item.again:
+            if not item.append and (item.again or item.sequence > numbers.last):
+                # What is wrong with it is said in its turn, or was.
                 with contextlib.suppress(UnusableError, OverwrittenError):
                     arrays = fetch_item(*intake)
                     grew = place_item(item, arrays, declare, layer, self._arena, sent)
@@ -362,7 +357,8 @@ class Source:
             return
         try:
             arrays = fetch_item(*intake)
-            self._catalog.taps.heard(link.peer, item, declare, arrays)
+            if self._catalog.taps:
+                self._catalog.taps.heard(link.peer, *enlarged(item, declare, arrays))
             grew = place_item(item, arrays, declare, layer, self._arena, sent)
         except UnusableError as error:
             self._refuse(link, layer, item, str(error)[:1000])
