@@ -26,6 +26,8 @@ class Cut:
         Which of the array's axes is y; x is the next.
     rows, columns : range
         What is taken along these.
+    step : int
+        Every how many pixels. A range of one number does not know.
     offset : tuple of int
         Where the first of these pixels lies in the plane; empty where what they stand for is
         all of it.
@@ -36,12 +38,13 @@ class Cut:
     axis: int
     rows: range
     columns: range
+    step: int
     offset: tuple[int, ...]
     nbytes: int
 
     def extra(self) -> dict[str, Any]:
         """Return the fields of the Item that say where they lie."""
-        said: dict[str, Any] = {"step": self.rows.step}
+        said: dict[str, Any] = {"step": self.step}
         return said | {"offset": self.offset} if self.offset else said
 
     def apply(self, array: Staged) -> Staged:
@@ -87,12 +90,12 @@ class Reduction:
         high = (min(region[2], plane[0]), min(region[3], plane[1]))
         step = self._step(high[0] - low[0], high[1] - low[1])
         rows, columns = (_taken(at[y + i], here[i], low[i], high[i], step) for i in range(2))
-        if (rows, columns) == (range(here[0]), range(here[1])):
+        if step == 1 and (len(rows), len(columns)) == here:
             return None
         count = parcel.nbytes // max(1, here[0] * here[1]) * len(rows) * len(columns)
         is_all = low == (0, 0) and high == plane and here == plane
         offset = () if is_all else (*at[:y], at[y] + rows.start, at[y + 1] + columns.start)
-        return Cut(axis, rows, columns, offset, count)
+        return Cut(axis, rows, columns, step, offset, count)
 
     def _step(self, *lengths: int) -> int:
         return max(1, -(-max(lengths) // self._side)) if self._side else 1

@@ -84,8 +84,8 @@ class Reduced:
             rest.append(_index(within) if isinstance(one, slice) else within[0])
         enlarged = self._pixels[tuple(near)]
         for axis, step in enumerate(self._steps):
-            if step > 1:
-                enlarged = np.repeat(enlarged, step, axis)
+            if step > 1:  # a publisher may say any number
+                enlarged = np.repeat(enlarged, min(step, self.shape[axis]), axis)
         return enlarged[tuple(rest)]
 
     def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
