@@ -198,7 +198,7 @@ def test_smaller_planes_come_in_fewer_bytes_and_are_shown_as_large(program, else
         np.testing.assert_array_equal(layers["nuclei"].data, enlarged(nuclei, steps[0]))
         np.testing.assert_array_equal(layers["tissue"].data, enlarged(tissue, steps[1]))
         assert layers["spots"].data.shape == (5, 2)
-        assert layers["cells"].planes.is_reduced({"t": 1}) is (steps[0] > 1)
+        assert bool(layers["cells"].planes.reduced_at({"t": 1})) is (steps[0] > 1)
         count = -(-700 // steps[0]) * -(-500 // steps[0])
         assert layers["cells"].stats().bytes == 3 * 2 * count
         assert not layers["cells"].stats().refused
@@ -248,14 +248,14 @@ def test_a_plane_that_is_wanted_comes_in_full(program, elsewhere, until):
     before = layer.stats()
     assert layer.latest["t"] == 3
     viewer.want("cells", {"t": 1, "well": "A01", "of another": 5})
-    until(lambda: not layer.planes.is_reduced({"t": 1, "well": "A01"}))
+    until(lambda: not layer.planes.reduced_at({"t": 1, "well": "A01"}))
     shown = np.asarray(layer.data)
     np.testing.assert_array_equal(shown[1, 0], planes[1])
     for t in (0, 2, 3):
         np.testing.assert_array_equal(shown[t, 0], enlarged(planes[t], 8))
     assert layer.latest["t"] == 3 and layer.stats().received == before.received == 4
     program.image("cells", planes[0], at={"t": 4, "well": "A01"})  # what comes stays small
-    assert program.flush(15) and layer.planes.is_reduced({"t": 4, "well": "A01"})
+    assert program.flush(15) and layer.planes.reduced_at({"t": 4, "well": "A01"})
     viewer.want("cells", {"t": 77, "well": "A01"})
     until(lambda: any("not kept" in line.text for line in viewer.layers.log))
     with pytest.raises(KeyError):
@@ -312,7 +312,7 @@ def test_reliable_planes_are_smaller_too_whether_from_memory_or_disk(publisher, 
     for t in range(8):
         np.testing.assert_array_equal(viewer.layers["cells"].data[t], enlarged(plane + t, 5))
     viewer.want("cells", {"t": 0})
-    until(lambda: not viewer.layers["cells"].planes.is_reduced({"t": 0}))
+    until(lambda: not viewer.layers["cells"].planes.reduced_at({"t": 0}))
     np.testing.assert_array_equal(viewer.layers["cells"].data[0], plane)
 
 
@@ -356,7 +356,7 @@ def test_what_is_recorded_is_in_full(program, elsewhere, until, tmp_path):
 
     def is_reduced():
         program.image("cells", plane)
-        return program.flush(15) and viewer.layers["cells"].planes.is_reduced({})
+        return program.flush(15) and viewer.layers["cells"].planes.reduced_at({})
 
     until(is_reduced)
 

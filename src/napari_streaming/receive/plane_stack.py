@@ -117,10 +117,13 @@ class PlaneStack:
         plane = dict(self._planes).get(names, {}).get(tuple(at[name] for name in names))
         return None if plane is None else _all_of(plane, self._memory.read(plane))
 
-    def is_reduced(self, at: dict[str, Coordinate]) -> bool:
-        """Whether only every so many pixels of the plane at coordinates are here."""
+    def reduced_at(self, at: dict[str, Coordinate]) -> object:
+        """Return what tells the plane at coordinates from others, if not all its pixels are here.
+
+        Else, or if there is none, None.
+        """
         plane = self._find(at)
-        return plane is not None and plane.whole is not None
+        return None if plane is None or plane.whole is None else plane
 
     def has(self, at: dict[str, Coordinate]) -> bool:
         """Whether there is a plane at coordinates: it came, and it was not lost."""
