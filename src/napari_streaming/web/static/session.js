@@ -28,6 +28,7 @@ export class Session {
     this.token = "";
     this.run = secret(); // of this viewer
     this.publisher = null;
+    this.side = 0; // the most pixels along each side of a plane that are asked for
     this.seen = new Map(); // highest number of each stream of the publisher's run
     this.offset = 0; // seconds to add to our clock to get the publisher's
     this.roundTrip = Infinity;
@@ -101,9 +102,19 @@ export class Session {
     this.isOpen = true;
     this.retry = FIRST_RETRY;
     this.send({ type: "ping", time: clock() });
-    this.send({ type: "subscribe", history: null, have: this.seen });
+    this.subscribe();
     this.on.opened(peer, isNewRun);
     this.on.state(peer.program || "connected", "open");
+  }
+
+  subscribe() {
+    this.send({ type: "subscribe", history: null, have: this.seen, max_side: this.side });
+  }
+
+  /** Ask for planes of at most so many pixels along each side from now on. */
+  limit(side) {
+    this.side = side;
+    if (this.isOpen) this.subscribe();
   }
 
   measure(pong, now) {
@@ -115,6 +126,7 @@ export class Session {
 
   /** Whether an item was here before: a publisher that reconnects sends again what may be lost. */
   isOld(item) {
+    if (item.again) return false;
     const last = this.seen.get(item.stream) ?? -1;
     if (item.sequence <= last) return true;
     if (!item.preview) this.seen.set(item.stream, item.sequence);
