@@ -381,28 +381,7 @@ class End(Struct, frozen=True, tag="end"):
 
 
 Message = (
-    Hello
-    | Welcome
-    | Reject
-    | Declare
-    | Item
-    | Metric
-    | Status
-    | Outline
-    | Elsewhere
-    | Running
-    | Progress
-    | Parameter
-    | Control
-    | SetParameter
-    | Gap
-    | Subscribe
-    | Want
-    | Segment
-    | Attached
-    | Ack
-    | Problem
-    | Ping
-    | Pong
-    | End
-)
+    Hello | Welcome | Reject | Declare | Item | Metric | Status | Outline | Elsewhere | Running
+    | Progress | Parameter | Control | SetParameter | Gap | Subscribe | Want | Segment | Attached
+    | Ack | Problem | Ping | Pong | End
+)  # fmt: skip
