@@ -1061,3 +1061,17 @@ def test_the_plane_that_is_found_is_the_one_that_is_shown(desk):
     assert found(t=2) == [5, 6]
     assert found(t=6, z=7) == [7]
     assert found(t=6) == found(t=9) == found() == []
+
+
+def test_a_plane_that_was_made_smaller_may_be_wanted_before_it_went():
+    desk, link = Desk(past=10 * BIG), Link()
+    desk.open(link, max_side=100)
+    image(desk)
+    link.room = 0
+    desk.outbox.send(link, 10 * BIG)
+    desk.outbox.send_again(desk.history.find(0, {}))
+    link.room = 2
+    desk.outbox.send(link, 10 * BIG)
+    assert [(item.again, item.step) for item in link.sent(Item)] == [(True, 1), (False, 10)]
+    desk.outbox.close()
+    desk.history.clear()
