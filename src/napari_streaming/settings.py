@@ -74,11 +74,17 @@ class ReceiverSettings:
         reliable the newest win, the others come later.
     max_mb_s : float
         The most that comes from one publisher in a second, in megabytes; 0: no limit.
+    max_side : int
+        The most pixels along y and x that are sent of images and labels, of larger ones every
+        second, third, ...; 0: all. From a program on this machine all come in any case, and
+        while something is recorded.
+    region : (int, int, int, int), optional
+        First y and x, and those behind the last, of the only part of each plane that is wanted.
 
     Raises
     ------
     ValueError
-        A limit is less than nothing, or a name none of a stream.
+        A limit is less than nothing, a name none of a stream, or a region empty.
     """
 
     window: int = 128 * MIB
@@ -88,10 +94,15 @@ class ReceiverSettings:
     streams: tuple[str, ...] = ()
     max_fps: float = 0.0
     max_mb_s: float = 0.0
+    max_side: int = 0
+    region: tuple[int, int, int, int] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_fps", "max_mb_s"):
+        for name in ("max_fps", "max_mb_s", "max_side"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)}: a number from 0 is needed")
         if len(self.streams) > 1024 or not all(0 < len(name) <= 256 for name in self.streams):
             raise ValueError("streams: at most 1024 names, of 1 to 256 characters")
+        top, left, bottom, right = self.region or (0, 0, 1, 1)
+        if not (0 <= top < bottom and 0 <= left < right):
+            raise ValueError(f"region={self.region}: (y, x) and a larger (y, x) are needed")

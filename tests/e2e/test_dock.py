@@ -9,7 +9,15 @@ import threading
 import napari
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QApplication, QDoubleSpinBox, QLineEdit, QPushButton, QSpinBox
+from msgspec import structs
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QDoubleSpinBox,
+    QLineEdit,
+    QPushButton,
+    QSpinBox,
+)
 
 import napari_streaming as ns
 from napari_streaming.transport import runtime
@@ -377,11 +385,46 @@ def test_what_is_received_can_be_limited_in_the_dock(idle_dock, until):
     form.findChild(QLineEdit).editingFinished.emit()
     for spin, most in zip(form.findChildren(QDoubleSpinBox), (7, 3), strict=True):
         spin.setValue(most)
+    sides = form.findChild(QComboBox)
+    sides.setCurrentIndex(sides.findText("at most 512"))
     wish = idle_dock.session.receiver._settings
     assert (wish.streams, wish.max_fps, wish.max_mb_s) == (("b", "c"), 7.0, 3.0)
+    assert wish.max_side == 512
     with ns.Publisher(*idle_dock.session.receiver.urls) as pub:
         until(lambda: pub.stats().sinks[0].viewers)
         for name in "abc":
             pub.image(name, np.ones((8, 8), np.uint8))
         assert pub.flush(10)
         assert [layers[name].stats().received for name in "abc"] == [0, 1, 1]
+
+
+def test_a_plane_that_is_looked_at_for_a_while_comes_in_full(viewer, idle_dock, until):
+    receiver = idle_dock.session.receiver
+    receiver._me = structs.replace(receiver._me, host="elsewhere")
+    receiver.limit(max_side=16)
+    planes = np.random.default_rng(0).integers(0, 255, (4, 60, 50)).astype(np.uint8)
+    small = np.repeat(np.repeat(planes[:, ::4, ::4], 4, 1), 4, 2)[:, :60, :50]
+    with ns.Publisher("ws://127.0.0.1:0?listen") as pub:
+        idle_dock.open(pub.urls[0])
+        until(lambda: pub.stats().sinks[0].viewers)
+        for t, plane in enumerate(planes):
+            pub.image("a", plane, at={"t": t})
+        until(lambda: "a" in viewer.layers and len(viewer.layers["a"].data) == 4)
+        layer = viewer.layers["a"]
+        assert layer.data.shape == (4, 60, 50)
+
+        def shows(wanted, t):
+            pixels = [layer.get_value((t, y, x)) for y in range(0, 60, 7) for x in range(0, 50, 3)]
+            return pixels == wanted[::7, ::3].ravel().tolist()
+
+        until(lambda: shows(planes[3], 3))  # the newest is looked at
+        for t in range(3):
+            np.testing.assert_array_equal(layer.data[t], small[t])
+        viewer.dims.set_current_step(0, 1)
+        until(lambda: shows(planes[1], 1))
+        np.testing.assert_array_equal(layer.data[0], small[0])
+        # One that is not kept any more is asked for once.
+        pub._engine._history.clear()
+        viewer.dims.set_current_step(0, 2)
+        until(lambda: any("not kept" in line.text for line in receiver.layers.log))
+        assert shows(small[2], 2)

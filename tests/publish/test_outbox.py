@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import threading
 import time
@@ -24,6 +25,7 @@ from napari_streaming.wire.messages import (
     Gap,
     Item,
     Metric,
+    Problem,
     Segment,
     Status,
     Subscribe,
@@ -966,3 +968,111 @@ def test_whatever_is_put_the_pace_is_kept_and_the_last_arrives(story, max_fps, m
     desk.history.clear()
     desk.outbox.close()
     desk.pool.close()
+
+
+IMAGE = Declare(stream=0, name="0", kind="image", dtype="|u1", shape=(100, 1000), axes=("y", "x"))
+
+
+def image(desk, **options):
+    """Publish a plane of 100 × 1000 pixels."""
+    parcel = desk.parcel(**options)
+    (array,) = parcel.arrays
+    parcel.arrays = (dataclasses.replace(array, shape=(100, 1000)),)
+    parcel.declare = IMAGE
+    desk.history.keep(parcel)
+    desk.outbox.put(parcel)
+    parcel.release()
+
+
+def test_what_is_sent_of_a_plane_counts_and_not_what_is_not():
+    desk, link = Desk(past=10 * BIG), Link()
+    desk.open(link, max_side=100, max_mb_s=0.001)
+    for _ in range(2):
+        image(desk)
+    desk.outbox.send(link, 2000)
+    assert link.numbers() == [0] and desk.outbox.held_for == pytest.approx(1.0)
+    desk.now = 1.0
+    desk.outbox.send(link, 2000)  # enough for two of 10 × 100, and for no whole one
+    assert link.numbers() == [0, 1] and not link.sent(Gap)
+    assert all(item.step == 10 for item in link.sent(Item))
+    assert [item.arrays[0].shape for item in link.sent(Item)] == [(10, 100)] * 2
+    assert desk.outbox.tally.bytes == desk.outbox.tally.inline == 2000
+
+
+def test_what_is_wanted_goes_ahead_in_full_and_once():
+    desk, link = Desk(past=10 * BIG), Link()
+    desk.open(link, max_side=100)
+    for _ in range(3):
+        image(desk)
+    desk.outbox.send(link, 2000)
+    assert link.numbers() == [0, 1]
+    for _ in range(2):
+        desk.outbox.send_again(desk.history.find(0, {}))
+    desk.outbox.received(Ack(2, 0))
+    desk.outbox.send(link, 10 * BIG)
+    *_, wanted, last = link.sent(Item)
+    assert (wanted.sequence, wanted.again, wanted.step) == (2, True, 1)
+    assert (last.sequence, last.again, last.step) == (2, False, 10)
+    assert desk.outbox.tally.sent == 3
+    desk.outbox.received(Ack(4, 0))
+    assert desk.outbox.is_idle and desk.outbox.tally.acknowledged == 3
+    desk.outbox.close()
+    desk.history.clear()
+
+
+def test_what_is_wanted_is_given_up_when_memory_is_short_and_that_is_told():
+    desk, link = Desk(past=10 * BIG), Link()
+    desk.open(link)
+    image(desk, in_pool=True)
+    desk.outbox.send(link, 10 * BIG)
+    desk.outbox.received(Ack(1, 0))
+    desk.outbox.send_again(desk.history.find(0, {}))
+    assert desk.outbox.drop_superseded(in_pool=True)
+    assert not desk.outbox.drop_superseded(in_pool=True)
+    desk.outbox.send_again(desk.history.find(1, {}))
+    desk.outbox.send(link, 10 * BIG)
+    assert [problem.code for problem in link.sent(Problem)] == ["gone", "gone"]
+    assert len(link.sent(Item)) == 1 and not link.sent(Gap)
+    desk.outbox.send_again(desk.history.find(0, {}))
+    desk.outbox.suspend()  # who comes back asks again
+    link = Link()
+    desk.open(link, history=0, have={0: 0})
+    desk.outbox.send(link, 10 * BIG)
+    assert not link.sent(Item)
+    desk.outbox.close()
+    desk.history.clear()
+    assert not desk.pool.in_use
+
+
+def test_the_plane_that_is_found_is_the_one_that_is_shown(desk):
+    for at in ({"t": 1}, {"t": 1, "z": 2}, {"t": 2}):
+        for _ in range(2):
+            image(desk, reliable=True, at=at)
+    image(desk, reliable=True, at={"t": 2}, offset=(0, 0))
+    image(desk, reliable=True, at={}, along={"t": (5, 6), "z": (7.0,)})
+
+    def found(**at):
+        parcels = desk.history.find(0, at)
+        for parcel in parcels:
+            parcel.release()
+        return [parcel.sequence for parcel in parcels]
+
+    assert found(t=1) == found(t=1, z=9) == found(t=1.0, other="a") == [1]
+    assert found(t=1, z=2) == [3]
+    assert found(t=2) == [5, 6]
+    assert found(t=6, z=7) == [7]
+    assert found(t=6) == found(t=9) == found() == []
+
+
+def test_a_plane_that_was_made_smaller_may_be_wanted_before_it_went():
+    desk, link = Desk(past=10 * BIG), Link()
+    desk.open(link, max_side=100)
+    image(desk)
+    link.room = 0
+    desk.outbox.send(link, 10 * BIG)
+    desk.outbox.send_again(desk.history.find(0, {}))
+    link.room = 2
+    desk.outbox.send(link, 10 * BIG)
+    assert [(item.again, item.step) for item in link.sent(Item)] == [(True, 1), (False, 10)]
+    desk.outbox.close()
+    desk.history.clear()

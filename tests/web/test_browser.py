@@ -12,6 +12,11 @@ import pytest
 from napari_streaming.uri import parse_url
 
 URL = "ws://127.0.0.1:0?listen"
+GEOMETRY = (
+    "(({ top, left }) => { const [y, x] = viewer.canvas.camera.onCanvas(0, 0); "
+    "return [top + y, left + x, viewer.canvas.camera.zoom]; })"
+    "(document.getElementById('view').getBoundingClientRect())"
+)
 
 
 @pytest.fixture
@@ -386,3 +391,59 @@ def test_planes_take_bounded_memory(page, program):
     assert page("viewer.store.held") <= 40000
     assert page("viewer.store.order.size") == 4
     assert page("viewer.store.axes.position.get('t')") == 19
+
+
+PIECE = "[...[...viewer.store.layers.values()][0].pieces.values()].at(-1)"
+
+
+def test_planes_come_as_large_as_they_are_shown(page, program, until):
+    rows, columns = np.ogrid[:2500, :1300]
+    plane = (rows * 200 // 2500 + columns * 50 // 1300).astype(np.uint8)
+    page.open(program.pages[0])
+    program.image("large", plane, contrast_limits=(0, 255))
+    page.wait_for_items(1)
+    side = page("viewer.session.side")
+    height, width = page("[viewer.canvas.view.clientHeight, viewer.canvas.view.clientWidth]")
+    assert side / 2 < max(height, width) <= side
+    step = -(-2500 // side)
+    assert page(f"{PIECE}.step") == step > 1
+    small = plane[::step, ::step]
+    assert program.stats().sinks[0].tally.bytes == small.size
+    # It is shown where all of it would be: to a pixel of the screen, in a smooth picture.
+    top, left, zoom = page(GEOMETRY)
+    assert np.isclose(2500 * zoom, height, atol=2)
+    rows, columns = np.arange(20, 2500, 50), np.arange(20, 1300, 26)
+    y, x = (np.round(start + zoom * n).astype(int) for start, n in ((top, rows), (left, columns)))
+    seen = page.screen()[np.ix_(y, x)][..., 0].astype(int)
+    assert np.abs(seen - plane[np.ix_(rows, columns)]).max() <= 2
+    # Who zooms in sees all of it, and what comes then is as fine.
+    page("viewer.canvas.camera.zoomAt(16, 300, 200)")
+    page.until(f"{PIECE}.step === 1")
+    until(lambda: program.stats().sinks[0].tally.bytes == small.size + plane.size)
+    program.image("large", plane[::-1].copy(), contrast_limits=(0, 255))
+    page.until(f"{PIECE}.step === 1 && {PIECE}.arrived === 2")
+    page("viewer.canvas.camera.refit()")
+    page.until(f"viewer.session.side === {side}")
+
+
+def test_tiles_of_a_large_plane_fit_together(page, program):
+    plane = np.zeros((3000, 3000), np.uint8)
+    plane[1200:2000, 700:2500] = 200
+    page.open(program.pages[0])
+    for y in range(0, 3000, 500):
+        for x in range(0, 3000, 750):
+            tile = plane[y : y + 500, x : x + 750]
+            program.image(
+                "mosaic", tile, offset=(y, x), plane_shape=plane.shape, contrast_limits=(0, 255)
+            )
+    page.wait_for_items(24)
+    assert program.stats().sinks[0].tally.bytes < plane.size / 4
+    data = f"{PIECE}.data"
+    assert page(f"{data}.length") == plane.size
+    step = -(-3000 // page("viewer.session.side"))
+    wanted = np.repeat(np.repeat(plane[::step, ::step], step, 0), step, 1)[:3000, :3000]
+    sums = page(
+        f"Array.from({{length: 3000}}, (_, y) => {data}.slice(3000*y, 3000*y+3000)"
+        ".reduce((sum, value) => sum + value, 0))"
+    )
+    assert sums == wanted.sum(1, dtype=int).tolist()

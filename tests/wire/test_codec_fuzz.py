@@ -11,11 +11,12 @@ from msgspec import inspect
 
 from napari_streaming.errors import MalformedError, VersionError
 from napari_streaming.wire.codec import as_array, nbytes, pack, unpack
-from napari_streaming.wire.messages import Item, Message, Metric
+from napari_streaming.wire.messages import Item, Message, Metric, Subscribe
 
 TYPES = typing.get_args(Message)
 DTYPES = ["|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8", "<U3"]
 PREFIX = b"NPST\x01\x00"
+REGIONS = st.tuples(*[st.integers(0, 2**62)] * 2, *[st.integers(2**62 + 1, 2**63 - 1)] * 2)
 
 
 def values(kind):
@@ -56,6 +57,9 @@ def values(kind):
             rows = st.lists(st.tuples(*[st.floats(allow_nan=False)] * 3), max_size=3)
             columns = rows.map(lambda rows: [list(c) for c in zip(*rows, strict=True)] or [[]] * 3)
             return columns.map(lambda columns: Metric("loss", *columns))
+        case inspect.StructType(cls=cls) if cls is Subscribe:
+            fields = {f.name: values(f.type) for f in kind.fields if f.name != "region"}
+            return st.builds(cls, **fields, region=st.none() | REGIONS)
         case inspect.StructType():
             return st.builds(kind.cls, **{f.name: values(f.type) for f in kind.fields})
     raise NotImplementedError(kind)

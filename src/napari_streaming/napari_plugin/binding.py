@@ -18,7 +18,7 @@ from napari_streaming.napari_plugin.layers import geometry, limits_of, make_laye
 from napari_streaming.napari_plugin.put_away import is_put_away
 from napari_streaming.receive.batching import Batcher, BatchingPolicy
 from napari_streaming.receive.catalog import Catalog
-from napari_streaming.receive.layer_view import LayerView
+from napari_streaming.receive.layer_view import At, LayerView
 from napari_streaming.receive.placement import Fixed, Place
 from napari_streaming.receive.streamed_layer import StreamedLayer
 from napari_streaming.wording import counted
@@ -303,18 +303,22 @@ class LayerBinding:
 
     def _move_planes(self) -> None:
         """Put each plane where its pixels lie: planes of one layer may lie apart."""
-        step = self._viewer.dims.current_step
         for view, layer in self.shown():
             if not view.streamed.has_transforms or not view.has_planes:
                 continue
-            at = {}
-            for axis, name in self._axes_of(view):
-                value = view.value_at(name, step[axis]) if name in view.own_axes else None
-                if value is not None:
-                    at[name] = value
-            for what, numbers in position(view, view.transform_at(at)).items():
+            for what, numbers in position(view, view.transform_at(self.looked_at(view))).items():
                 if tuple(getattr(layer, what)) != numbers:
                     setattr(layer, what, numbers)
+
+    def looked_at(self, view: LayerView) -> At:
+        """Return the coordinates where the sliders stand, of those that a view's items have."""
+        step = self._viewer.dims.current_step
+        at: At = {}
+        for axis, name in self._axes_of(view):
+            value = view.value_at(name, step[axis]) if name in view.own_axes else None
+            if value is not None:
+                at[name] = value
+        return at
 
     def _show_tracks(self) -> None:
         """Show the tracks that belong to where the sliders stand: napari does not slice them."""

@@ -10,6 +10,7 @@ from psygnal import Signal
 from napari_streaming.napari_plugin.binding import LayerBinding
 from napari_streaming.napari_plugin.home_key import HomeKey
 from napari_streaming.napari_plugin.overlay import DimensionOverlay
+from napari_streaming.napari_plugin.study import Study
 from napari_streaming.napari_plugin.value_window import ValueWindow, title_of
 from napari_streaming.receive.batching import BatchingPolicy
 from napari_streaming.receive.catalog import StreamedLayer
@@ -48,6 +49,7 @@ class ReceiverSession:
         self.receiver = Receiver()
         self.tape: Tape | None = None
         self._binding = LayerBinding(viewer, self.receiver.layers, self._on_follow)
+        self._study = Study(self.receiver.want)
         self.overlay = DimensionOverlay(viewer, self._binding)
         self._windows: dict[Fixed, ValueWindow | None] = {}  # None: the user closed it
         self._home_key = HomeKey(viewer, self._go_live)
@@ -60,6 +62,7 @@ class ReceiverSession:
         if self._binding.tick():
             self.overlay.update()
         self._tick_windows(changed)
+        self._study.look([self._binding, *(window.binding for window in self._open_windows())])
 
     def _tick_windows(self, changed: list[StreamedLayer]) -> None:
         wanted = {view.place.window: None for layer in changed for view in layer.views()}

@@ -83,6 +83,7 @@ class Engine:
         self._spool = Spool(settings.spool, settings.spool_folder)
         half = settings.memory // 2
         self._history = History(half, min(half, settings.history), self._spool)
+        self.find = self._history.find
         self._progress = threading.Event()
         self._sinks: list[Sink] = []
         self._post = Post(self._history, self.outboxes)
@@ -187,8 +188,9 @@ class Engine:
                 for outbox in self.outboxes():
                     outbox.note_drop(stream.declare.stream, sequence)
                 return
+            about = stream.declare
             parcel = Parcel(
-                stream.declare.stream, sequence, now, where, staged, nbytes, extra, reliable, name
+                about.stream, sequence, now, where, staged, nbytes, extra, reliable, name, about
             )
             self._post.leave(parcel)
             if reliable:  # whose memory the history counts

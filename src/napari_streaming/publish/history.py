@@ -17,9 +17,9 @@ import numpy as np
 
 from napari_streaming.publish.spool import Spool
 from napari_streaming.publish.staging import Parcel, Staged, stage_on_disk
-from napari_streaming.wire.messages import Subscribe
+from napari_streaming.wire.messages import Coordinate, Gap, Subscribe
 
-__all__ = ["History"]
+__all__ = ["History", "gaps"]
 
 _LEAST = 16 * 1024  # what a parcel counts at least, however small its arrays are
 
@@ -187,6 +187,33 @@ class History:
             # Each stream keeps its order even where the clock was set back.
             return [parcel.retain() for parcel in heapq.merge(*chosen, key=lambda p: p.time)]
 
+    def find(self, stream: int, at: Mapping[str, Coordinate], /) -> list[Parcel]:
+        """Return what is kept of the plane that a viewer looks at, in order, each retained.
+
+        Parameters
+        ----------
+        stream : int
+        at : mapping of str to Coordinate
+            Where; a plane without some of these names stands at each of their values.
+
+        Returns
+        -------
+        list of Parcel
+            The last whole plane, if there is one, and the parts that came after it.
+        """
+        found: list[Parcel] = []
+        with self._lock:
+            kept = chain(self._reliable, self._superseded, self._last.values())
+            there = [one for one in kept if one.stream == stream and _stands_at(one, at)]
+            # What says most about where it is, is what is shown.
+            most = max(map(_names, there), default=0)
+            for parcel in there:
+                if _names(parcel) == most:
+                    if not parcel.extra.get("offset"):
+                        found.clear()
+                    found.append(parcel)
+            return [parcel.retain() for parcel in found]
+
     def clear(self) -> None:
         """Let go of everything."""
         with self._lock:
@@ -195,6 +222,37 @@ class History:
             for kept in (self._reliable, self._in_memory, self._superseded, self._last):
                 kept.clear()
             self._last_bytes = self._superseded_bytes = self._taken = 0
+
+
+def gaps(have: Mapping[int, int], parcels: Iterable[Parcel]) -> list[Gap]:
+    """Return what a viewer that was elsewhere meanwhile will never get.
+
+    Parameters
+    ----------
+    have : mapping of int to int
+        The last number that it has of each stream.
+    parcels : iterable of Parcel
+        What it is sent now, each stream in order.
+    """
+    first = dict[int, int]()
+    for parcel in parcels:
+        first.setdefault(parcel.stream, parcel.sequence)
+    return [
+        Gap(stream, have[stream] + 1, number - 1, number - 1 - have[stream], "it came too late")
+        for stream, number in first.items()
+        if stream in have and have[stream] + 1 < number
+    ]
+
+
+def _names(parcel: Parcel) -> int:
+    return len(parcel.at) + len(parcel.extra.get("along", ()))
+
+
+def _stands_at(parcel: Parcel, at: Mapping[str, Coordinate]) -> bool:
+    along = parcel.extra.get("along", {})
+    return all(name in at and at[name] == value for name, value in parcel.at.items()) and all(
+        name in at and at[name] in values for name, values in along.items()
+    )
 
 
 def _cost(parcel: Parcel) -> int:

@@ -1,8 +1,9 @@
-"""The parcels that wait for one viewer, in three lanes.
+"""The parcels that wait for one viewer, in four lanes.
 
-The last parcel of a stream whose history is due goes ahead, as a preview. Those of reliable
-streams and all others then go in turn, so that however many reliable ones there are to catch
-up with, what is live stays so. Nothing is ever dropped that is reliable.
+What the viewer asks for once more goes first. The last parcel of a stream whose history is due
+goes ahead, as a preview. Those of reliable streams and all others then go in turn, so that
+however many reliable ones there are to catch up with, what is live stays so. Nothing is ever
+dropped that is reliable.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from itertools import chain, islice
 
-from napari_streaming.publish.pace import Pace
+from napari_streaming.publish.pace import Mark, Pace
 from napari_streaming.publish.staging import Parcel
 
 __all__ = ["Lanes"]
@@ -40,6 +41,7 @@ class Lanes:
         self._clock = clock
         self._held_until = math.inf
         self.nbytes = self.reliable_bytes = 0
+        self._again: deque[Parcel] = deque()
         self._previews: deque[Parcel] = deque()
         self._latest: deque[Parcel] = deque()
         self._waiting: Counter[int] = Counter()  # parcels of each stream in there
@@ -47,7 +49,7 @@ class Lanes:
         self._is_reliables_turn = False
 
     def __bool__(self) -> bool:
-        return bool(self._previews or self._latest or self._reliable)
+        return bool(self._again or self._previews or self._latest or self._reliable)
 
     @property
     def droppable(self) -> int:
@@ -66,6 +68,14 @@ class Lanes:
         else:
             self._latest.append(parcel)
         self._count(parcel, 1)
+
+    def append_again(self, parcels: Iterable[Parcel]) -> None:
+        """Queue parcels that the viewer was sent before, and take over the caller's holds."""
+        for parcel in parcels:
+            if parcel in self._again:
+                parcel.release()
+            else:
+                self._again.append(parcel)
 
     def put_back(self, parcel: Parcel) -> None:
         """Queue a parcel before all others of its kind."""
@@ -116,8 +126,8 @@ class Lanes:
 
         return self.replace(merge)
 
-    def next(self) -> tuple[Parcel, bool] | None:
-        """Return the parcel that goes next, and whether as a preview; None: none may go yet.
+    def next(self) -> tuple[Parcel, Mark] | None:
+        """Return the parcel that goes next, and how; None: none may go yet.
 
         Of reliable ones the first is waited for; others overtake those that are held back.
         """
@@ -126,11 +136,11 @@ class Lanes:
         lanes: list[Iterable[Parcel]] = [self._latest, islice(self._reliable, 1)]
         if self._is_reliables_turn:
             lanes.reverse()
-        for parcel in self._previews or chain(*lanes):
-            is_preview = bool(self._previews)
-            due = self.pace.due(parcel, preview=is_preview)
+        mark: Mark = "again" if self._again else "preview" if self._previews else ""
+        for parcel in self._again or self._previews or chain(*lanes):
+            due = self.pace.due(parcel, mark)
             if due <= now:
-                return parcel, is_preview
+                return parcel, mark
             self._held_until = min(self._held_until, due)
         return None
 
@@ -141,12 +151,12 @@ class Lanes:
             return None
         return max(0.0, self._held_until - self._clock())
 
-    def take(self, parcel: Parcel, *, preview: bool) -> None:
+    def take(self, parcel: Parcel, mark: Mark) -> None:
         """Take out what :meth:`next` returned, and hand the hold of it to the caller."""
         if self.pace.is_limited:
-            self.pace.sent(parcel, self._clock(), preview=preview)
-        if preview:
-            self._previews.popleft()
+            self.pace.sent(parcel, self._clock(), mark)
+        if mark:
+            (self._again if mark == "again" else self._previews).popleft()
             return
         (self._reliable if parcel.reliable else self._latest).remove(parcel)
         self._is_reliables_turn = not parcel.reliable
@@ -186,10 +196,11 @@ class Lanes:
 
     def drop_previews(self) -> bool:
         """Drop all previews, which is no loss; return whether there were any."""
-        dropped = bool(self._previews)
-        while self._previews:
-            self._previews.popleft().release()
-        return dropped
+        return _let_go(self._previews)
+
+    def drop_again(self) -> bool:
+        """Drop what the viewer asked for once more; return whether there was any."""
+        return _let_go(self._again)
 
     def clear_reliable(self) -> None:
         """Let go of what must not be dropped: the history has it."""
@@ -204,6 +215,13 @@ class Lanes:
         else:
             self._waiting[parcel.stream] += change
             self.nbytes += change * parcel.nbytes
+
+
+def _let_go(lane: deque[Parcel]) -> bool:
+    dropped = bool(lane)
+    while lane:
+        lane.popleft().release()
+    return dropped
 
 
 def _previews(parcels: Iterable[Parcel]) -> list[Parcel]:

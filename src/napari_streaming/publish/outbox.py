@@ -11,25 +11,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from napari_streaming.publish.history import gaps
 from napari_streaming.publish.journal import Journal
 from napari_streaming.publish.lanes import Lanes
+from napari_streaming.publish.limbo import Limbo
 from napari_streaming.publish.notes import Notes
-from napari_streaming.publish.pace import Pace
-from napari_streaming.publish.squeeze import Packed, Squeeze, describe
+from napari_streaming.publish.pace import Mark, Pace
+from napari_streaming.publish.packing import Packing, Task
+from napari_streaming.publish.reduce import Reducer
+from napari_streaming.publish.squeeze import Squeeze
 from napari_streaming.publish.staging import Parcel
 from napari_streaming.publish.tally import Tally
 from napari_streaming.transport.base import Delivery
 from napari_streaming.transport.channel import Link
 from napari_streaming.wire.flow import Drops, SendWindow
-from napari_streaming.wire.messages import (
-    Ack,
-    Attached,
-    Gap,
-    Item,
-    Message,
-    Segment,
-    Subscribe,
-)
+from napari_streaming.wire.messages import Ack, Attached, Message, Problem, Segment, Subscribe
 
 __all__ = ["Outbox"]
 
@@ -53,13 +49,13 @@ class Outbox:
         Has the metrics and status lines.
     clock : callable, optional
         Returns the time in seconds; never goes back.
+    reducer : Reducer, optional
+        Makes smaller planes, for other viewers of the same thread as well.
 
     Attributes
     ----------
     is_open : bool
         Whether a viewer is there that said what it wants.
-    squeeze : Squeeze
-        How fast its link is.
     """
 
     def __init__(
@@ -68,6 +64,7 @@ class Outbox:
         changed: Callable[[], None],
         journal: Journal,
         clock: Callable[[], float] = time.monotonic,
+        reducer: Reducer | None = None,
     ) -> None:
         self.tally = Tally()
         self.viewer = ""
@@ -81,13 +78,12 @@ class Outbox:
         self.is_open = self._is_expected = False
         self._newest: dict[int, int] = {}  # number of each stream that ever came in here
         self._lanes = Lanes(clock)
-        self.squeeze = Squeeze()
-        self._unpacked: Parcel | None = None
-        self._packed: tuple[Parcel, list[Packed]] | None = None  # from disk, or compressed
+        self._packing = Packing(reducer or Reducer())
         self._drops: dict[int, Drops] = {}  # not told yet
-        self._items: SendWindow[tuple[Parcel, Delivery, bool, int]] = SendWindow(0)
+        self._items: SendWindow[tuple[Parcel, Delivery, Mark, int]] = SendWindow(0)
         self._notes = Notes(journal)
-        self._limbo: list[tuple[Delivery, Parcel]] = []
+        self._limbo = Limbo()
+        self._wish = Subscribe()
         self._shared: bool | None = False  # None: the viewer has not answered yet
 
     # ---- the producer's side ---------------------------------------------------------
@@ -123,7 +119,7 @@ class Outbox:
     def unsafe(self) -> int:
         """How many items of reliable streams the viewer has not acknowledged."""
         with self._lock:
-            under_way = sum(p.reliable and not preview for p, _, preview, _ in self._items)
+            under_way = sum(p.reliable and not mark for p, _, mark, _ in self._items)
             return self._lanes.reliable + under_way
 
     @property
@@ -140,7 +136,14 @@ class Outbox:
             if not self.is_open:
                 return True
             following = self._lanes.next()
-            return following is not None and not self._items.admits(following[0].nbytes)
+            return following is not None and not self._items.admits(
+                self._lanes.pace.nbytes(*following)
+            )
+
+    @property
+    def link(self) -> float:
+        """Bytes in a second that the viewer's link carried when busy; infinite until it was."""
+        return self._packing.squeeze.link
 
     @property
     def held_for(self) -> float | None:
@@ -155,9 +158,8 @@ class Outbox:
         that takes memory of the pool.
         """
         with self._lock:
-            return self._lanes.drop_previews() or self._dropped(
-                self._lanes.take_superseded(in_pool=in_pool)
-            )
+            ahead = self._lanes.drop_previews() or self._drop_again()
+            return ahead or self._dropped(self._lanes.take_superseded(in_pool=in_pool))
 
     def drop_oldest(self, *, in_pool: bool = False) -> bool:
         """Give up the oldest parcel; parameters as for :meth:`drop_superseded`."""
@@ -203,15 +205,18 @@ class Outbox:
             if self._is_closed:
                 return
             self._rewind()
-            self._lanes.pace = Pace(subscribe)
+            can_share = link.is_local and bool(segment.address)
+            self._shared = None if can_share else False
+            self._wish = subscribe
+            self._lanes.pace = Pace(subscribe, shares=can_share)
             parcels = self._lanes.replace(lambda waiting: due(subscribe, waiting))
             self._newest |= {parcel.stream: parcel.sequence for parcel in parcels}
             if link.peer.run != self.viewer:
-                self._tell_missing(subscribe, parcels)
+                for gap in gaps(subscribe.have, parcels):
+                    self._notes.put(gap)
+                    self.tally.dropped += gap.count
             self.viewer = link.peer.run
-            self.squeeze = Squeeze(() if link.is_local else subscribe.codecs)
-            can_share = link.is_local and bool(segment.address)
-            self._shared = None if can_share else False
+            self._packing.begin(Squeeze(() if link.is_local else subscribe.codecs))
             self._notes.begin(subscribe)
             self._notes.put_first([*([segment] if can_share else []), *standing()])
             self.is_open, self._is_expected = True, False
@@ -221,21 +226,25 @@ class Outbox:
     ) -> None:
         """Go on as the viewer wants it from now on; parameters as for :meth:`open`."""
         with self._lock:
-            parcels = self._lanes.amend(Pace(subscribe), due(subscribe, ()))
+            self._wish = subscribe
+            pace = Pace(subscribe, shares=self._shared is not False)
+            parcels = self._lanes.amend(pace, due(subscribe, ()))
             self._newest |= {parcel.stream: parcel.sequence for parcel in parcels}
         self._changed()
 
-    def _tell_missing(self, subscribe: Subscribe, parcels: Iterable[Parcel]) -> None:
-        """Tell a viewer that was elsewhere meanwhile what of that is not kept any more."""
-        seen = set()
-        for parcel in parcels:
-            first = subscribe.have.get(parcel.stream, parcel.sequence) + 1
-            if parcel.stream not in seen and first < parcel.sequence:
-                count = parcel.sequence - first
-                gap = Gap(parcel.stream, first, parcel.sequence - 1, count, "it came too late")
-                self._notes.put(gap)
-                self.tally.dropped += count
-            seen.add(parcel.stream)
+    def send_again(self, parcels: Sequence[Parcel]) -> None:
+        """Queue retained parcels ahead of all others, in full; tell if there are none."""
+        with self._lock:
+            if not parcels:
+                self._notes.put(Problem("gone", "this plane is not kept any more"))
+            elif self.is_open:
+                self._lanes.append_again(parcels)
+
+    def _drop_again(self) -> bool:
+        dropped = self._lanes.drop_again()
+        if dropped:
+            self._notes.put(Problem("gone", "there was no memory to send planes once more"))
+        return dropped
 
     def close(self) -> None:
         """Give up everything, for good; what is reliable is no loss, as the history has it."""
@@ -255,17 +264,16 @@ class Outbox:
 
     def _rewind(self) -> None:
         self._notes.rewind()
-        for parcel, delivery, is_preview, _ in reversed(self._items.clear()):
-            if not delivery.done:
-                self._limbo.append((delivery, parcel.retain()))
-            if is_preview:
+        for parcel, delivery, mark, _ in reversed(self._items.clear()):
+            self._limbo.add(delivery, parcel)
+            if mark:
                 parcel.release()
             else:
                 self._lanes.put_back(parcel)
         self._lanes.drop_previews()
+        self._lanes.drop_again()
         self._items = SendWindow(0)
-        self._packed = None
-        self.squeeze = Squeeze()
+        self._packing.begin(Squeeze())
         self._lanes.pace = Pace()
         self.is_open = self._is_expected = False
 
@@ -281,11 +289,12 @@ class Outbox:
             if isinstance(message, Attached):
                 if self._shared is None:
                     self._shared = message.ok
+                    self._lanes.pace = Pace(self._wish, shares=message.ok)
             elif isinstance(message, Ack):
                 self._notes.acknowledge(message.messages)
-                for parcel, _, is_preview, inline in self._items.acknowledge(message.items):
-                    self.squeeze.acknowledged(inline)
-                    self.tally.acknowledged += not is_preview
+                for parcel, _, mark, inline in self._items.acknowledge(message.items):
+                    self._packing.squeeze.acknowledged(inline)
+                    self.tally.acknowledged += not mark
                     parcel.release()
         self._changed()
 
@@ -300,12 +309,13 @@ class Outbox:
             Bytes of items that may be under way.
         """
         with self._lock:
-            self._items.limit = self.squeeze.window(window)
+            self._items.limit = self._packing.squeeze.window(window)
         # The lock is free between any two, so that the producer never waits for a queue,
         # nor for the disk or the codec.
         while self._send_next(link):
-            if self._unpacked is not None:
-                self._pack(self._unpacked)
+            task = self._packing.next()
+            if task is not None:
+                self._pack(task)
             with self._gate:
                 pass
 
@@ -330,65 +340,54 @@ class Outbox:
     def leave_limbo(self) -> bool:
         """Let go of parcels that a dead connection was still reading; return whether all."""
         with self._lock:
-            limbo, self._limbo = self._limbo, []
-            for delivery, parcel in limbo:
-                if delivery.done:
-                    parcel.release()
-                else:
-                    self._limbo.append((delivery, parcel))
-            return not self._limbo
+            return self._limbo.leave()
 
     def _tell_drops(self, stream: int) -> None:
         gap = self._drops.pop(stream).take(stream)
         assert gap is not None
         self._notes.put(gap)
 
-    def _send_parcel(self, link: Link, parcel: Parcel, is_preview: bool) -> bool:
+    def _send_parcel(self, link: Link, parcel: Parcel, mark: Mark) -> bool:
         """Send one parcel, or first the gap before it; return whether there is more to do."""
         waits_for_answer = self._shared is None and parcel.in_pool
-        if waits_for_answer or not self._items.admits(parcel.nbytes):
+        pace = self._lanes.pace
+        if waits_for_answer or not self._items.admits(pace.nbytes(parcel, mark)):
             return False
-        if parcel.stream in self._drops and not is_preview:
+        if parcel.stream in self._drops and not mark:
             self._tell_drops(parcel.stream)
             return True
-        packed = self._packed[1] if self._packed and self._packed[0] is parcel else None
-        if packed is None and (parcel.is_on_disk or self.squeeze.wants(parcel)):
-            self._unpacked = parcel.retain()
+        ready = self._packing.take(Task(parcel, pace.cut(parcel, mark)))
+        if ready is None:
             return True
-        arrays, buffers = describe(parcel, packed, shared=self._shared is True)
-        extra = {**parcel.extra, "preview": True} if is_preview else parcel.extra
-        item = Item(parcel.stream, parcel.sequence, parcel.time, parcel.at, arrays, **extra)
+        one = ready.parcel
+        item, buffers = ready.message(mark, shared=self._shared is True)
         delivery = link.send(item, buffers)
         if delivery is None:
             return False
         inline = sum(memoryview(buffer).nbytes for buffer in buffers)
-        self._packed = None
-        self._lanes.take(parcel, preview=is_preview)
-        self._items.sent((parcel, delivery, is_preview, inline), parcel.nbytes)
-        self.squeeze.sent(parcel, inline)
-        self.tally.sent += not is_preview
-        self.tally.bytes += parcel.nbytes
+        self._packing.sent(one, inline)
+        self._lanes.take(parcel, mark)
+        self._items.sent((parcel, delivery, mark, inline), one.nbytes)
+        self.tally.sent += not mark
+        self.tally.bytes += one.nbytes
         self.tally.inline += inline
         return True
 
-    def _pack(self, parcel: Parcel) -> None:
-        """Have the buffers of a parcel ready that is next; give it up if the disk lost them."""
-        self._unpacked = None
+    def _pack(self, task: Task) -> None:
+        """Have the parcel that is next made ready; give it up if the disk lost it."""
+        parcel = task.parcel
         try:
-            if self.squeeze.wants(parcel):
-                packed = self.squeeze.pack(parcel)
-            else:
-                packed = [Packed("", array.buffer()) for array in parcel.arrays]
+            ready = self._packing.do(task)
         except OSError as error:
             logger.warning("stream %d, item %d: %s", parcel.stream, parcel.sequence, error)
             with self._lock:
                 following = self._lanes.next()
                 if following is not None and following[0] is parcel:
-                    self._lanes.take(parcel, preview=following[1])
+                    self._lanes.take(*following)
                     if not following[1]:
                         self.note_drop(parcel.stream, parcel.sequence)
                     parcel.release()
         else:
             with self._lock:
-                self._packed = (parcel, packed)
+                self._packing.done(task, ready)
         parcel.release()

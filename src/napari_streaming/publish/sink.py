@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from napari_streaming.publish.control import RefusedError, Steering
 from napari_streaming.publish.exposition import MetricsPage
 from napari_streaming.publish.journal import Journal
 from napari_streaming.publish.outbox import Outbox
+from napari_streaming.publish.reduce import Reducer
 from napari_streaming.publish.staging import Parcel
 from napari_streaming.publish.stats import PublisherStats, SinkStats
 from napari_streaming.publish.tally import Tally
@@ -19,12 +20,14 @@ from napari_streaming.uri import StreamURL
 from napari_streaming.wire.codec import Buffer
 from napari_streaming.wire.messages import (
     Control,
+    Coordinate,
     Message,
     Peer,
     Problem,
     Segment,
     SetParameter,
     Subscribe,
+    Want,
 )
 
 __all__ = ["LocalViewer", "Sink", "Source"]
@@ -56,6 +59,9 @@ class Source(Protocol):
     def due(self, subscribe: Subscribe, waiting: Sequence[Parcel]) -> list[Parcel]:
         """Return what a viewer is to get, of what waits for it and of what is kept, retained."""
 
+    def find(self, stream: int, at: Mapping[str, Coordinate], /) -> list[Parcel]:
+        """Return what is kept of the plane that a viewer looks at, retained."""
+
     def window_share(self) -> int:
         """Return how many bytes one viewer may have under way."""
 
@@ -84,6 +90,7 @@ class Sink:
         self.has_pages = http is not None
         # Replaced as a whole by the channel's thread: the producer looks at it without a lock.
         self._outboxes: dict[Link, Outbox] = {}
+        self._reducer = Reducer()
         self._kept = None if url.listen else self._make_outbox()
         self._is_stuck = True  # by the channel's thread: nothing may go to any viewer
         self._retired = Tally()  # of viewers that left
@@ -96,7 +103,7 @@ class Sink:
 
     def _make_outbox(self) -> Outbox:
         source = self._source
-        return Outbox(source.segment.size, source.changed, source.journal)
+        return Outbox(source.segment.size, source.changed, source.journal, reducer=self._reducer)
 
     @property
     def url(self) -> StreamURL:
@@ -143,7 +150,7 @@ class Sink:
             tally=sum((outbox.tally for outbox in outboxes), self._retired),
             queued_bytes=sum(outbox.queued_bytes for outbox in outboxes),
             problems=self._problems,
-            link=min((outbox.squeeze.link for outbox in outboxes), default=math.inf),
+            link=min((outbox.link for outbox in outboxes), default=math.inf),
         )
 
     # ---- the channel's handler -------------------------------------------------------
@@ -173,6 +180,8 @@ class Sink:
                 outbox.amend(message, source.due)
             else:
                 outbox.open(link, message, source.standing, source.due, source.segment)
+        elif isinstance(message, Want):
+            self._outboxes[link].send_again(source.find(message.stream, message.at))
         else:
             self._outboxes[link].received(message)
 

@@ -15,7 +15,7 @@ from napari_streaming.errors import DataError
 from napari_streaming.publish.spool import Record, Spool
 from napari_streaming.transport.pool import Slot
 from napari_streaming.wire.codec import MAX_BUFFER, Buffer
-from napari_streaming.wire.messages import Block, Coordinate
+from napari_streaming.wire.messages import Block, Coordinate, Declare
 
 __all__ = [
     "INLINE",
@@ -84,7 +84,8 @@ class Parcel:
     """An item that waits for viewers: what is common to all of them.
 
     Counted by those who hold it; the last one that lets go frees what its arrays take.
-    `extra` holds the fields of the Item that few items have, `name` is that of its stream.
+    `extra` holds the fields of the Item that few items have, `name` is that of its stream and
+    `declare` what is said of it.
     """
 
     stream: int
@@ -96,6 +97,7 @@ class Parcel:
     extra: Mapping[str, Any]
     reliable: bool = False
     name: str = ""
+    declare: Declare | None = None
     _users: int = field(default=1, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 

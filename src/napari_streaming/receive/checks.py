@@ -183,6 +183,8 @@ def _misplaced(item: Item, declare: Declare) -> str:
         for what in ("along", "offset", "scale", "translate"):
             if getattr(item, what):
                 return f"an item of {declare.kind} has no {what!r} of its own"
+        if item.step > 1:
+            return f"an item of {declare.kind} of every {item.step} pixels"
     if 0.0 in item.scale:
         return f"scale {item.scale}"
     if clash := item.at.keys() & item.along.keys():
@@ -196,9 +198,18 @@ def _ill_shaped(item: Item, data: Array, declare: Declare) -> str:
     shape = data.shape[len(lead) :]
     if data.shape[: len(lead)] != lead:
         return f"shape {data.shape} for {lead} coordinates along {tuple(item.along)}"
+    y = len(declare.axes) - 2
+    steps = [item.step if axis in (y, y + 1) else 1 for axis in range(len(declare.shape))]
     if not item.offset:
-        return "" if shape == declare.shape else f"shape {shape}, declared {declare.shape}"
-    ends = [offset + n for offset, n in zip(item.offset, shape, strict=False)]
+        wanted = tuple(-(-n // step) for n, step in zip(declare.shape, steps, strict=True))
+        if shape == wanted:
+            return ""
+        said = f" of every {item.step} pixels" if item.step > 1 else ""
+        return f"shape {shape}{said}, declared {declare.shape}"
+    ends = [
+        offset + (n - 1) * step + 1
+        for offset, n, step in zip(item.offset, shape, steps, strict=False)
+    ]
     fits = len(shape) == len(declare.shape) and 0 not in shape
     fits = fits and len(item.offset) == len(declare.axes)
     fits = fits and all(end <= n for end, n in zip(ends, declare.shape, strict=False))

@@ -7,17 +7,19 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from msgspec.structs import replace
 
 from napari_streaming.errors import MalformedError, StateError, TransportError
 from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.checks import garbled, mismatch
 from napari_streaming.receive.layer_view import Transform
+from napari_streaming.receive.reduced import Reduced, Whole
 from napari_streaming.receive.streamed_layer import StreamedLayer
 from napari_streaming.transport.pool import AttachedSegment
 from napari_streaming.wire.codec import Buffer, as_array
 from napari_streaming.wire.messages import PLANE_KINDS, Array, Declare, Item
 
-__all__ = ["OverwrittenError", "UnusableError", "fetch_item", "place_item"]
+__all__ = ["OverwrittenError", "UnusableError", "enlarged", "fetch_item", "place_item"]
 
 
 class OverwrittenError(Exception):
@@ -119,6 +121,21 @@ def place_item(
     return layer.put_set(item.at, sets, key=item.key, append=item.append, published=published)
 
 
+def enlarged(
+    item: Item, declare: Declare, arrays: dict[str, list[np.ndarray]]
+) -> tuple[Item, Declare, dict[str, list[np.ndarray]]]:
+    """Return an item with a pixel for each that its own stand for, as who records takes it.
+
+    Parameters and result as for :func:`place_item`.
+    """
+    if item.step == 1:
+        return item, declare, arrays
+    planes = [
+        np.asarray(Reduced(plane, Whole.of(item, declare, plane.shape))) for plane in arrays["data"]
+    ]
+    return replace(item, step=1), declare, {"data": planes}
+
+
 def _no_memory(error: MemoryError) -> UnusableError:
     return UnusableError(f"no memory left: {error}")
 
@@ -136,11 +153,14 @@ def _place_planes(
     grew = False
     for plane, values in zip(planes, itertools.product(*item.along.values()), strict=True):
         at = item.at | dict(zip(item.along, values, strict=True))
-        whole = plane
+        full, whole = plane, None
+        if item.step > 1:
+            whole = Whole.of(item, declare, plane.shape)
         if item.offset:
+            part = plane if whole is None else Reduced(plane, whole)
             canvas = arena.allocate(declare.shape, plane.dtype)
-            whole = layer.patched(at, item.offset, plane, canvas)
-        grew |= layer.put_plane(at, whole, here if moved else None, published)
+            full, whole = layer.patched(at, item.offset, part, canvas), None
+        grew |= layer.put_plane(at, full, here if moved else None, published, whole)
     return grew
 
 

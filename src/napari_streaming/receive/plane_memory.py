@@ -27,6 +27,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from napari_streaming.receive.arena import Arena
+from napari_streaming.receive.reduced import Whole
 from napari_streaming.receive.spill import SpilledPlanes, SpillFolder, sweep
 from napari_streaming.transport.blocks import whole_pages
 
@@ -47,13 +48,15 @@ class Plane:
         Nobody writes to it any more.
     home : SpilledPlanes
         Where it goes on disk.
+    whole : Whole, optional
+        What it was taken from, if only every so many pixels are there.
     """
 
-    __slots__ = ("array", "home", "slot")
+    __slots__ = ("array", "home", "slot", "whole")
 
-    def __init__(self, array: np.ndarray, home: SpilledPlanes) -> None:
+    def __init__(self, array: np.ndarray, home: SpilledPlanes, whole: Whole | None = None) -> None:
         self.array: np.ndarray | None = array
-        self.home = home
+        self.home, self.whole = home, whole
         self.slot: int | None = None
 
     @property

@@ -17,6 +17,7 @@ import numpy as np
 
 from napari_streaming.receive.placement import AxisView
 from napari_streaming.receive.plane_memory import Plane, PlaneMemory
+from napari_streaming.receive.reduced import Reduced, Whole
 from napari_streaming.wire.messages import Coordinate
 
 __all__ = ["PlaneStack", "StackView"]
@@ -76,20 +77,28 @@ class PlaneStack:
         """Make room for one more plane; where the disk is slow, this waits a bounded time."""
         self._memory.make_room(math.prod(self.shape) * self.dtype.itemsize)
 
-    def put(self, at: dict[str, Coordinate], array: np.ndarray) -> None:
-        """Add or replace a plane. The stack owns it: nobody can write to it any more."""
+    def put(self, at: dict[str, Coordinate], array: np.ndarray, whole: Whole | None = None) -> None:
+        """Add or replace a plane. The stack owns it: nobody can write to it any more.
+
+        Parameters
+        ----------
+        at : dict of str to Coordinate
+        array : ndarray
+        whole : Whole, optional
+            What it was taken from, if only every so many pixels are there.
+        """
         array.flags.writeable = False
         home = self._homes.get(array.shape)
         if home is None:
             home = self._homes[array.shape] = self._memory.home(array.shape, self.dtype)
-        plane = Plane(array, home)
+        plane = Plane(array, home, whole)
         names = tuple(sorted(at))
         planes, values = self._planes_with(names), tuple(at[name] for name in names)
         replaced, planes[values] = planes.get(values), plane
         self._memory.add(plane, self._newest, replaced)
         self._newest = plane
 
-    def get(self, at: dict[str, Coordinate]) -> np.ndarray | None:
+    def get(self, at: dict[str, Coordinate]) -> np.ndarray | Reduced | None:
         """Return the plane at coordinates, read back from the disk if it is there.
 
         A plane that came without some of them stands at each of their values.
@@ -99,14 +108,22 @@ class PlaneStack:
             array = self._memory.read(plane)
             was, plane = plane, self._find(at)
             if array is not None or plane is was:
-                return array
+                return _all_of(was, array)
         return None
 
-    def get_exactly(self, at: dict[str, Coordinate]) -> np.ndarray | None:
+    def get_exactly(self, at: dict[str, Coordinate]) -> np.ndarray | Reduced | None:
         """Return the plane that came with just these coordinates."""
         names = tuple(sorted(at))
         plane = dict(self._planes).get(names, {}).get(tuple(at[name] for name in names))
-        return None if plane is None else self._memory.read(plane)
+        return None if plane is None else _all_of(plane, self._memory.read(plane))
+
+    def reduced_at(self, at: dict[str, Coordinate]) -> object:
+        """Return what tells the plane at coordinates from others, if not all its pixels are here.
+
+        Else, or if there is none, None.
+        """
+        plane = self._find(at)
+        return None if plane is None or plane.whole is None else plane
 
     def has(self, at: dict[str, Coordinate]) -> bool:
         """Whether there is a plane at coordinates: it came, and it was not lost."""
@@ -288,7 +305,7 @@ class StackView:
         stack_part = self._selectors[: len(self._axes)]
         return [s if isinstance(s, range) else (s,) for s in stack_part]
 
-    def _plane(self, indices: Sequence[Any]) -> np.ndarray | None:
+    def _plane(self, indices: Sequence[Any]) -> np.ndarray | Reduced | None:
         plane = self._stack.get(self._coordinates(indices))
         if plane is None or plane.shape == self._plane_shape:
             return plane
@@ -301,6 +318,10 @@ class StackView:
     def _coordinates(self, indices: Sequence[Any]) -> dict[str, Coordinate]:
         along = {axis.name: axis.values[i] for axis, i in zip(self._axes, indices, strict=True)}
         return self._fixed | along
+
+
+def _all_of(plane: Plane, array: np.ndarray | None) -> np.ndarray | Reduced | None:
+    return array if array is None or plane.whole is None else Reduced(array, plane.whole)
 
 
 def _is_basic(key: Any) -> bool:

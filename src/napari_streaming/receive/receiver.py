@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from types import TracebackType
@@ -23,6 +23,7 @@ from napari_streaming.uri import StreamURL, parse_url
 from napari_streaming.wire.messages import (
     Control,
     ControlAction,
+    Coordinate,
     ParameterValue,
     Peer,
     SetParameter,
@@ -180,6 +181,8 @@ class Receiver:
         streams: Iterable[str] | None = None,
         max_fps: float | None = None,
         max_mb_s: float | None = None,
+        max_side: int | None = None,
+        region: Sequence[int] | None = None,
     ) -> None:
         """Have publishers send other streams, or less, from now on.
 
@@ -189,6 +192,10 @@ class Receiver:
             Names of those that are wanted; empty: all.
         max_fps, max_mb_s : float, optional
             As in :class:`ReceiverSettings`. What is None stays as it is.
+        max_side : int, optional
+            Likewise. Planes that are here stay; :meth:`want` has one sent in full.
+        region : sequence of int, optional
+            Likewise; empty: all of each plane.
 
         Raises
         ------
@@ -201,10 +208,32 @@ class Receiver:
             streams=now.streams if streams is None else tuple(streams),
             max_fps=now.max_fps if max_fps is None else float(max_fps),
             max_mb_s=now.max_mb_s if max_mb_s is None else float(max_mb_s),
+            max_side=now.max_side if max_side is None else int(max_side),
+            region=now.region if region is None else _region(region),
         )
         for source in list(self._sources.values()):
             if isinstance(source, Source):
                 source.limit(self._settings)
+
+    def want(self, name: str, at: Mapping[str, Coordinate] | None = None) -> None:
+        """Have a plane sent in full that came smaller; the log says if it is not kept any more.
+
+        Parameters
+        ----------
+        name : str
+            The layer.
+        at : mapping of str to int, float or str, optional
+            Where the plane is.
+
+        Raises
+        ------
+        KeyError
+            There is no such layer.
+        """
+        layer, here = self.layers[name], dict(at or {})
+        for source in list(self._sources.values()):
+            if isinstance(source, Source):
+                source.want(layer, here)
 
     def control(self, run: str, action: ControlAction) -> None:
         """Ask a program to pause, resume, take a step or stop.
@@ -290,3 +319,10 @@ class Receiver:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _region(numbers: Sequence[int]) -> tuple[int, int, int, int] | None:
+    if not numbers:
+        return None
+    top, left, bottom, right = map(int, numbers)
+    return top, left, bottom, right

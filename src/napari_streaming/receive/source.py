@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from napari_streaming.errors import MalformedError, StateError, TransportError
 from napari_streaming.receive.arena import Arena
 from napari_streaming.receive.catalog import Catalog
@@ -15,10 +17,12 @@ from napari_streaming.receive.checks import contradiction
 from napari_streaming.receive.intake import (
     OverwrittenError,
     UnusableError,
+    enlarged,
     fetch_item,
     place_item,
 )
 from napari_streaming.receive.programs import tell_apart
+from napari_streaming.receive.repeats import RunStream
 from napari_streaming.receive.streamed_layer import StreamedLayer
 from napari_streaming.settings import ReceiverSettings
 from napari_streaming.transport.channel import Channel, Link
@@ -27,10 +31,10 @@ from napari_streaming.uri import StreamURL
 from napari_streaming.wire.codec import Buffer, nbytes
 from napari_streaming.wire.compression import CODECS
 from napari_streaming.wire.flow import Receipts
-from napari_streaming.wire.flow import Sequence as Numbers
 from napari_streaming.wire.messages import (
     Attached,
     Control,
+    Coordinate,
     Declare,
     Elsewhere,
     End,
@@ -47,13 +51,14 @@ from napari_streaming.wire.messages import (
     Segment,
     SetParameter,
     Status,
+    StatusLevel,
     Subscribe,
+    Want,
 )
 
 __all__ = ["Source", "SourceStats"]
 
 _ACK_AT_ONCE = 1024 * 1024
-_GAPS_KEPT = 4096
 _MAX_HAVE = 65536  # streams that fit in a Subscribe
 
 
@@ -88,17 +93,6 @@ class _Publisher:
     segments: dict[str, AttachedSegment] = field(default_factory=dict)
     streams: dict[int, tuple[Declare, StreamedLayer]] = field(default_factory=dict)
     ended: bool = False
-
-
-@dataclass(slots=True)
-class _Stream:
-    """What a source knows of one stream, however often its publisher reconnects.
-
-    `gaps` holds the first number of each gap told lately, which no two of them share.
-    """
-
-    numbers: Numbers = field(default_factory=Numbers)
-    gaps: deque[int] = field(default_factory=lambda: deque(maxlen=_GAPS_KEPT))
 
 
 class Source:
@@ -137,15 +131,17 @@ class Source:
         over: Callable[[Source], None] | None = None,
     ) -> None:
         self._catalog, self._arena = catalog, arena
-        self._settings = self._asked = settings
+        self._settings = settings
         self._refer, self._over = refer, over
         self._publishers: dict[Link, _Publisher] = {}
         # By run and stream: a publisher that reconnects sends again what it is unsure of.
-        self._streams: dict[tuple[str, int], _Stream] = {}
+        self._streams: dict[tuple[str, int], RunStream] = {}
         self._state = "listening" if url.listen else "waiting for a publisher"
         self._idle_state = self._state
         self._refused = 0
         self._wishes: deque[tuple[str, Control | SetParameter]] = deque()  # by run
+        self._wanted: deque[tuple[StreamedLayer, dict[str, Coordinate]]] = deque()
+        self._asked = self._ask_for()
         self._channel = Channel(url, me, self)
         self._channel.start()
 
@@ -164,6 +160,11 @@ class Source:
         self._wishes.append((run, wish))
         self._channel.wake()
 
+    def want(self, layer: StreamedLayer, at: dict[str, Coordinate]) -> None:
+        """Ask for a plane of a layer in full; from any thread."""
+        self._wanted.append((layer, at))
+        self._channel.wake()
+
     def limit(self, settings: ReceiverSettings) -> None:
         """Ask publishers for other streams, or less, from now on; from any thread."""
         self._settings = settings
@@ -178,15 +179,12 @@ class Source:
 
     def opened(self, link: Link) -> None:
         """Note a new publisher, and say what is wanted of its past."""
-        run = link.peer.run
+        peer, may_steer = link.peer, link.session.may_steer
         self._publishers[link] = _Publisher()
         self._catalog.run_began(_whole(link))
+        is_here = peer.host == self._channel.me.host
         self._catalog.program_came(
-            run,
-            link.peer.program,
-            link.peer.pid,
-            is_here=link.peer.host == self._channel.me.host,
-            may_steer=link.session.may_steer,
+            peer.run, peer.program, peer.pid, is_here=is_here, may_steer=may_steer
         )
         self._subscribe(link)
         self._show_state()
@@ -213,10 +211,12 @@ class Source:
 
     def turn(self) -> None:
         """Acknowledge what was taken in, and pass on what viewers want."""
-        if self._asked is not self._settings:
-            self._asked = self._settings
+        if self._asked != (asked := self._ask_for()):
+            self._asked = asked
             for link in self._publishers:
                 self._subscribe(link)
+        while self._wanted:
+            self._send_wanted(*self._wanted.popleft())
         while self._wishes:
             run, wish = self._wishes.popleft()
             for link in self._publishers:
@@ -264,7 +264,8 @@ class Source:
         elif isinstance(message, Gap):
             self._take_gap(link, publisher, message)
         elif isinstance(message, Problem):
-            self._catalog.say("warning", f"{link.peer.program}: {message.text}")
+            level: StatusLevel = "info" if message.code == "gone" else "warning"
+            self._catalog.say(level, f"{link.peer.program}: {message.text}")
         elif isinstance(message, End):
             publisher.ended = True
             self._catalog.taps.heard(link.peer, message)
@@ -273,12 +274,25 @@ class Source:
             ):
                 self._catalog.say("complete", f"{link.peer.program} has ended")
 
+    def _ask_for(self) -> Subscribe:
+        """Return what is wanted of every publisher; who records gets all of each plane."""
+        now = self._settings
+        smaller = (0, None) if self._catalog.taps else (now.max_side, now.region)
+        limits = now.streams, now.max_fps, now.max_mb_s
+        return Subscribe(now.history, {}, *limits, CODECS, max_side=smaller[0], region=smaller[1])
+
     def _subscribe(self, link: Link) -> None:
         """Say what is wanted of a publisher."""
-        run = link.peer.run
-        asked, have, heard = self._asked, self._have(run), self._catalog.heard(run)
-        limits = asked.streams, asked.max_fps, asked.max_mb_s
-        link.send(Subscribe(asked.history, have, *limits, CODECS, heard.metrics, heard.line))
+        heard = self._catalog.heard(link.peer.run)
+        have = self._have(link.peer.run)
+        link.send(replace(self._asked, have=have, metrics=heard.metrics, line=heard.line))
+
+    def _send_wanted(self, layer: StreamedLayer, at: dict[str, Coordinate]) -> None:
+        """Ask for a plane, everyone who has a stream of this layer."""
+        for link, publisher in self._publishers.items():
+            for stream, (_, of_stream) in publisher.streams.items():
+                if of_stream is layer:
+                    link.send(Want(stream, at))
 
     def _have(self, run: str) -> dict[int, int]:
         """Return the highest number that is here of each stream of a publisher's run."""
@@ -307,8 +321,8 @@ class Source:
             return Attached(segment.segment, False, str(error))
         return Attached(segment.segment, True)
 
-    def _stream(self, link: Link, stream: int) -> _Stream:
-        return self._streams.setdefault((link.peer.run, stream), _Stream())
+    def _stream(self, link: Link, stream: int) -> RunStream:
+        return self._streams.setdefault((link.peer.run, stream), RunStream())
 
     def _take_gap(self, link: Link, publisher: _Publisher, gap: Gap) -> None:
         if gap.stream not in publisher.streams:
@@ -339,9 +353,9 @@ class Source:
         numbers = self._stream(link, item.stream).numbers
         sent = item.time - _offset(link)
         intake = item, buffers, publisher.segments, declare, self._arena
-        if item.preview:
-            if not item.append and item.sequence > numbers.last:
-                # What is wrong with it is said in its turn.
+        if item.preview or item.again:
+            if not item.append and (item.again or item.sequence > numbers.last):
+                # What is wrong with it is said in its turn, or was.
                 with contextlib.suppress(UnusableError, OverwrittenError):
                     arrays = fetch_item(*intake)
                     grew = place_item(item, arrays, declare, layer, self._arena, sent)
@@ -352,7 +366,8 @@ class Source:
             return
         try:
             arrays = fetch_item(*intake)
-            self._catalog.taps.heard(link.peer, item, declare, arrays)
+            if self._catalog.taps:
+                self._catalog.taps.heard(link.peer, *enlarged(item, declare, arrays))
             grew = place_item(item, arrays, declare, layer, self._arena, sent)
         except UnusableError as error:
             self._refuse(link, layer, item, str(error)[:1000])

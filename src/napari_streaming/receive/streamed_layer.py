@@ -17,6 +17,7 @@ from napari_streaming.receive.layer_view import At, LayerView, Seen, Transform
 from napari_streaming.receive.placement import Axes, Place, Placement
 from napari_streaming.receive.plane_memory import PlaneMemory
 from napari_streaming.receive.plane_stack import PlaneStack
+from napari_streaming.receive.reduced import Reduced, Whole
 from napari_streaming.wire.messages import Coordinate, Declare
 
 __all__ = ["StreamedLayer"]
@@ -138,6 +139,7 @@ class StreamedLayer(LayerView):
         plane: np.ndarray,
         transform: Transform | None = None,
         published: float = math.inf,
+        whole: Whole | None = None,
     ) -> bool:
         """Place a plane, which belongs to the layer from now on.
 
@@ -150,6 +152,8 @@ class StreamedLayer(LayerView):
             Where its pixels lie, if not where those of all others do.
         published : float
             When, in seconds; by default now. The sliders follow the newest.
+        whole : Whole, optional
+            What it was taken from, if only every so many pixels are there.
 
         Returns
         -------
@@ -162,7 +166,7 @@ class StreamedLayer(LayerView):
         with self.lock:
             if self._is_gone(at):
                 return False
-            self.planes.put(at, plane)
+            self.planes.put(at, plane, whole)
             self._note_transform(at, transform)
             if limits is not None:
                 low, high = self._range or limits
@@ -189,7 +193,7 @@ class StreamedLayer(LayerView):
             return self._placed(at, published)
 
     def patched(
-        self, at: At, offset: tuple[int, ...], part: np.ndarray, canvas: np.ndarray
+        self, at: At, offset: tuple[int, ...], part: np.ndarray | Reduced, canvas: np.ndarray
     ) -> np.ndarray:
         """Return the plane at coordinates with a part of it replaced.
 
@@ -198,7 +202,7 @@ class StreamedLayer(LayerView):
         at : dict of str to Coordinate
         offset : tuple of int
             Where the part lies along each of the plane's axes.
-        part : ndarray
+        part : ndarray or Reduced
         canvas : ndarray
             Memory for the plane.
         """

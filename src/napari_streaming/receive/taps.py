@@ -47,6 +47,9 @@ class Taps:
         """Let a tap get nothing any more."""
         self._taps = tuple(one for one in self._taps if one is not tap)
 
+    def __bool__(self) -> bool:
+        return bool(self._taps)
+
     def heard(
         self,
         peer: Peer,

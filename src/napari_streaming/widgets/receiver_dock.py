@@ -212,8 +212,10 @@ class ReceiverDock(QWidget):
     def _show_live(self, follow: bool) -> None:
         self._live.setChecked(follow)
 
-    def _limit(self, streams: list[str], max_fps: float, max_mb_s: float) -> None:
-        self.session.receiver.limit(streams=streams, max_fps=max_fps, max_mb_s=max_mb_s)
+    def _limit(self, streams: list[str], max_fps: float, max_mb_s: float, max_side: int) -> None:
+        self.session.receiver.limit(
+            streams=streams, max_fps=max_fps, max_mb_s=max_mb_s, max_side=max_side
+        )
 
     def _copy_address(self) -> None:
         receiver = self.session.receiver

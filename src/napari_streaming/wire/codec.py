@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -16,7 +16,16 @@ import numpy as np
 
 from napari_streaming.errors import MalformedError, VersionError
 from napari_streaming.wire.compression import decompress
-from napari_streaming.wire.messages import Array, Declare, Item, Message, Metric
+from napari_streaming.wire.messages import (
+    Array,
+    Coordinate,
+    Declare,
+    Item,
+    Message,
+    Metric,
+    Subscribe,
+    Want,
+)
 
 __all__ = ["MAGIC", "MAX_BUFFER", "MAX_HEADER", "VERSION", "Buffer", "as_array", "pack", "unpack"]
 
@@ -93,10 +102,14 @@ def _check(message: Message, buffers: Sequence[Buffer]) -> None:
     inline = [a for a in message.arrays if a.block is None] if isinstance(message, Item) else []
     if len(inline) != len(buffers):
         raise MalformedError(f"{len(buffers)} buffers for {len(inline)} inline arrays")
+    if isinstance(message, Subscribe) and message.region is not None:
+        top, left, bottom, right = message.region
+        if not (top < bottom and left < right):
+            raise MalformedError(f"a region of {message.region}")
+    if isinstance(message, Want):
+        _check_coordinates(message.at.values())
     if isinstance(message, Item):
-        for value in itertools.chain(message.at.values(), *message.along.values()):
-            if isinstance(value, float) and not math.isfinite(value):
-                raise MalformedError(f"a coordinate of {value}")
+        _check_coordinates(itertools.chain(message.at.values(), *message.along.values()))
         for array in message.arrays:
             _check_size(array)
     for array, buffer in zip(inline, buffers, strict=True):
@@ -106,6 +119,12 @@ def _check(message: Message, buffers: Sequence[Buffer]) -> None:
                 f"array {array.name!r} of {array.dtype} {array.shape} takes {nbytes(array)} "
                 f"bytes, its buffer has {size}"
             )
+
+
+def _check_coordinates(values: Iterable[Coordinate]) -> None:
+    for value in values:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise MalformedError(f"a coordinate of {value}")
 
 
 def _check_size(array: Array | Declare) -> None:

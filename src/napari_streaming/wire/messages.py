@@ -51,6 +51,7 @@ __all__ = [
     "Status",
     "StatusLevel",
     "Subscribe",
+    "Want",
     "Welcome",
 ]
 
@@ -61,6 +62,7 @@ Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Time = Annotated[float, Meta(ge=0, lt=2**37)]  # before the year 6326: always a date
 Amount = Annotated[float, Meta(ge=0)]
+Step = Annotated[int, Meta(ge=1, lt=2**32)]
 StreamId = Annotated[int, Meta(ge=0, lt=2**32)]
 Dtype = Annotated[str, Meta(pattern=r"^([|]b1|[|][iu]1|<[iu][248]|<f[248]|<U[0-9]{1,4})\Z")]
 FeatureDtype = Annotated[str, Meta(pattern=r"^([|]b1|[|][iu]1|<[iu][248]|<f[248]|U)\Z")]
@@ -183,9 +185,10 @@ class Item(Struct, frozen=True, tag="item", omit_defaults=True):
     `sequence` counts the items of its stream from 0 without holes; `time` is the
     publisher's clock (seconds since the epoch) when the call was made. `along` names
     coordinates that run along leading axes: several planes in one item. `offset` is where
-    a part of a plane lies in it. Sets with different keys stand beside each other at the
-    same coordinates; one that is appended adds its rows to what is there. A `preview` comes
-    again in its turn. `scale` and `translate` hold for this item only.
+    a part of a plane lies in it; of pixels along y and x only every `step`-th is there. Sets
+    with different keys stand beside each other at the same coordinates; one that is appended
+    adds its rows to what is there. A `preview` comes again in its turn, and what is there
+    `again` because of a Want came before. `scale` and `translate` hold for this item only.
     """
 
     stream: StreamId
@@ -200,6 +203,8 @@ class Item(Struct, frozen=True, tag="item", omit_defaults=True):
     key: Short = ""
     append: bool = False
     preview: bool = False
+    step: Step = 1
+    again: bool = False
 
 
 class Metric(Struct, frozen=True, tag="metric"):
@@ -306,7 +311,8 @@ class Subscribe(Struct, frozen=True, tag="subscribe"):
     `metrics` and `line` are those of the last value of each metric, and of the last line.
     `streams` are the names that it wants, all if empty; `max_fps` limits the items of each
     stream in a second, `max_mb_s` all items together, in 10^6 bytes in a second; 0: no limit.
-    `codecs` are those that it understands.
+    `codecs` are those that it understands. Of planes it wants a `region`, from (y, x) up to
+    another (y, x), and of that at most `max_side` pixels along each side; 0: all of them.
     """
 
     history: Count | None = None
@@ -317,6 +323,15 @@ class Subscribe(Struct, frozen=True, tag="subscribe"):
     codecs: Annotated[tuple[Short, ...], Meta(max_length=16)] = ()
     metrics: Annotated[dict[Name, Count], Meta(max_length=1024)] = {}
     line: Count = 0
+    max_side: Count = 0
+    region: tuple[Count, Count, Count, Count] | None = None
+
+
+class Want(Struct, frozen=True, tag="want"):
+    """The plane at some coordinates, in full: a viewer has less of it, and studies it."""
+
+    stream: StreamId
+    at: Annotated[dict[Name, Coordinate], Meta(max_length=16)]
 
 
 class Segment(Struct, frozen=True, tag="segment"):
@@ -372,27 +387,7 @@ class End(Struct, frozen=True, tag="end"):
 
 
 Message = (
-    Hello
-    | Welcome
-    | Reject
-    | Declare
-    | Item
-    | Metric
-    | Status
-    | Outline
-    | Elsewhere
-    | Running
-    | Progress
-    | Parameter
-    | Control
-    | SetParameter
-    | Gap
-    | Subscribe
-    | Segment
-    | Attached
-    | Ack
-    | Problem
-    | Ping
-    | Pong
-    | End
-)
+    Hello | Welcome | Reject | Declare | Item | Metric | Status | Outline | Elsewhere | Running
+    | Progress | Parameter | Control | SetParameter | Gap | Subscribe | Want | Segment | Attached
+    | Ack | Problem | Ping | Pong | End
+)  # fmt: skip

@@ -40,6 +40,7 @@ from napari_streaming.wire.messages import (
     SetParameter,
     Status,
     Subscribe,
+    Want,
     Welcome,
 )
 
@@ -80,7 +81,7 @@ _SPOKEN_BY = {
         Declare, Item, Metric, Status, Outline, Elsewhere, Running, Progress, Parameter, Gap,
         Segment, End, Problem, Ping, Pong,
     ),
-    "view": (Subscribe, Ack, Attached, Control, SetParameter, Problem, Ping, Pong),
+    "view": (Subscribe, Want, Ack, Attached, Control, SetParameter, Problem, Ping, Pong),
 }  # fmt: skip
 
 _VIEW_ONLY = "view-"

@@ -18,6 +18,7 @@ export class Canvas {
     this.renderer = new Renderer(planes);
     this.camera = new Camera(view, () => this.ask());
     this.shown = [];
+    this.looked = () => {}; // called with what is shown and the zoom, whenever it was drawn
     this.drawn = 0; // how often
     this.renewed = 0; // how often something new was drawn
     this.latency = NaN; // of the newest item that is on the canvas, in seconds
@@ -49,6 +50,7 @@ export class Canvas {
     this.renderer.draw(this.shown, (piece) => this.onScreen(piece));
     this.drawSets(found.filter(([layer]) => !layer.hasPlanes));
     this.note(found.flatMap(([, pieces]) => pieces));
+    this.looked(this.shown, camera.zoom);
   }
 
   resize() {
@@ -113,7 +115,7 @@ export class Canvas {
 
 /** Return the world's coordinates of a plane's edges: pixels are centred on theirs. */
 export function edges(piece) {
-  const [height, width] = lengths(piece);
+  const [height, width] = piece.full;
   const [sy, sx] = piece.scale.slice(-2);
   const [ty, tx] = piece.translate.slice(-2);
   return [ty - sy / 2, tx - sx / 2, ty + sy * (height - 0.5), tx + sx * (width - 0.5)];
@@ -185,8 +187,9 @@ function widen(layer) {
 function valueAt({ layer, piece, slice }, y, x) {
   const [top, left, bottom, right] = edges(piece);
   const [height, width] = lengths(piece);
-  const row = Math.floor(((y - top) / (bottom - top)) * height);
-  const column = Math.floor(((x - left) / (right - left)) * width);
+  const [rows, columns] = piece.full;
+  const row = Math.floor((((y - top) / (bottom - top)) * rows) / piece.step);
+  const column = Math.floor((((x - left) / (right - left)) * columns) / piece.step);
   if (!(row >= 0 && row < height && column >= 0 && column < width)) return "";
   const channels = layer.declare.rgb ? piece.shape.at(-1) : 1;
   const at = ((slice * height + row) * width + column) * channels;

@@ -1,6 +1,7 @@
 // The page: a session, what came of it, and the parts that show it.
 
 import { Canvas } from "./canvas.js";
+import { Detail } from "./detail.js";
 import { byId, make, short } from "./dom.js";
 import { Graphs } from "./graphs.js";
 import { LayerList } from "./layers.js";
@@ -13,6 +14,7 @@ const address = `${location.protocol === "https:" ? "wss" : "ws"}://${location.h
 const store = new Store();
 const session = new Session(address, { state: showState, opened, message: take });
 const canvas = new Canvas(byId("view"), byId("planes"), byId("sets"), store, byId("readout"));
+const detail = new Detail(byId("view"), session, store);
 const layers = new LayerList(byId("layer-list"), store.layers, () => canvas.ask());
 const sliders = new Sliders(byId("sliders"), store.axes, changedPosition);
 const graphs = new Graphs(byId("graphs"), store.metrics);
@@ -22,6 +24,8 @@ const isWide = matchMedia("(min-width: 801px)");
 
 /** For whoever looks from outside: tests, and the console. */
 export const viewer = { store, session, canvas };
+
+canvas.looked = (planes, zoom) => detail.look(planes, zoom);
 
 function take(message, now) {
   const complaint = store.take(message, now, session.offset);
@@ -107,8 +111,11 @@ function showNumbers() {
 
 function goLive() {
   store.axes.isLive = true;
-  const newest = [...store.order].at(-1);
-  if (newest) store.axes.came(newest.at);
+  const all = [...store.order];
+  if (all.length) {
+    const newest = all.reduce((last, one) => (one.published >= last.published ? one : last));
+    store.axes.came(newest.at);
+  }
   changedPosition();
 }
 

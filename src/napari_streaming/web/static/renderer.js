@@ -18,6 +18,7 @@ precision highp int;
 uniform highp ${sampler} plane;
 uniform sampler2D lut;
 uniform ivec2 size;
+uniform vec2 reach; // how many of these pixels there are, where the last stand for fewer
 uniform vec2 limits;
 uniform float opacity;
 uniform float white; // of what has colours of its own
@@ -35,7 +36,7 @@ vec3 hue(uint label) {
 }
 
 void main() {
-  ivec2 where = clamp(ivec2(at * vec2(size)), ivec2(0), size - 1);
+  ivec2 where = clamp(ivec2(at * reach), ivec2(0), size - 1);
   vec4 pixel = vec4(texelFetch(plane, where, 0));
   if (mode == RGB || mode == RGBA) {
     float alpha = mode == RGB ? 1.0 : clamp(pixel.a / white, 0.0, 1.0);
@@ -106,6 +107,7 @@ export class Renderer {
     gl.uniform1i(at.lut, 1);
     gl.uniform4fv(at.rect, rect);
     gl.uniform2i(at.size, held.width, held.height);
+    gl.uniform2fv(at.reach, held.reach);
     gl.uniform2fv(at.limits, layer.limits ?? [0, 1]);
     gl.uniform1f(at.opacity, layer.opacity);
     gl.uniform1f(at.white, held.sampler === "f" ? 1 : WHITE[layer.declare.dtype]);
@@ -137,7 +139,7 @@ export class Renderer {
     if (!gl.getProgramParameter(program, gl.LINK_STATUS)) {
       throw new Error(`a shader: ${gl.getProgramInfoLog(program)}`);
     }
-    const names = ["rect", "plane", "lut", "size", "limits", "opacity", "white", "mode"];
+    const names = ["rect", "plane", "lut", "size", "reach", "limits", "opacity", "white", "mode"];
     const at = Object.fromEntries(names.map((n) => [n, gl.getUniformLocation(program, n)]));
     return { program, at };
   }
@@ -169,7 +171,8 @@ export class Renderer {
     if (known && known.piece === piece && known.slice === slice) return known;
     const { gl } = this;
     gl.activeTexture(gl.TEXTURE0);
-    const { sampler, format, internal, type, data, width, height } = this.pixels(layer, piece, slice);
+    const pixels = this.pixels(layer, piece, slice);
+    const { sampler, format, internal, type, data, width, height, reach } = pixels;
     const size = `${internal} ${width} ${height}`;
     let texture = known?.texture;
     if (known?.size !== size) {
@@ -179,7 +182,7 @@ export class Renderer {
     }
     gl.bindTexture(gl.TEXTURE_2D, texture);
     gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, height, format, type, data);
-    const held = { texture, size, sampler, width, height, piece, slice };
+    const held = { texture, size, sampler, width, height, reach, piece, slice };
     this.textures.set(layer, held);
     return held;
   }
@@ -199,7 +202,11 @@ export class Renderer {
       [sampler, bits] = ["f", 32];
     }
     const step = Math.ceil(Math.max(width, height) / this.most);
-    if (step > 1) ({ data, width, height } = thinned(data, width, height, channels, step));
+    let reach = [piece.full[1] / piece.step, piece.full[0] / piece.step];
+    if (step > 1) {
+      ({ data, width, height } = thinned(data, width, height, channels, step));
+      reach = [width, height];
+    }
     const gl = this.gl;
     const name = ["R", "", "RGB", "RGBA"][channels - 1] + bits + { u: "UI", i: "I", f: "F" }[sampler];
     const family = channels === 1 ? "RED" : name.startsWith("RGBA") ? "RGBA" : "RGB";
@@ -209,7 +216,7 @@ export class Renderer {
       f: { 16: gl.HALF_FLOAT, 32: gl.FLOAT },
     };
     return {
-      sampler, data, width, height,
+      sampler, data, width, height, reach,
       internal: gl[name],
       format: gl[sampler === "f" ? family : `${family}_INTEGER`],
       type: types[sampler][bits],

@@ -31,6 +31,7 @@ export class Session {
     this.token = "";
     this.run = secret(); // of this viewer
     this.publisher = null;
+    this.side = 0; // the most pixels along each side of a plane that are asked for
     this.seen = new Map(); // highest number of each stream of the publisher's run,
     this.metrics = new Map(); // of the values of each metric,
     this.line = 0; // and of its lines
@@ -122,10 +123,22 @@ export class Session {
     this.goneSince = null;
     this.retry = FIRST_RETRY;
     this.send({ type: "ping", time: clock() });
-    const metrics = new Map([...this.metrics].slice(-MOST_METRICS));
-    this.send({ type: "subscribe", history: null, have: this.seen, metrics, line: this.line });
+    this.subscribe();
     this.on.opened(isNewRun);
     this.tell(peer.program || "connected", "open");
+  }
+
+  subscribe() {
+    const metrics = new Map([...this.metrics].slice(-MOST_METRICS));
+    this.send({
+      type: "subscribe", history: null, have: this.seen, max_side: this.side, metrics, line: this.line,
+    });
+  }
+
+  /** Ask for planes of at most so many pixels along each side from now on. */
+  limit(side) {
+    this.side = side;
+    if (this.isOpen) this.subscribe();
   }
 
   measure(pong, now) {
@@ -137,6 +150,7 @@ export class Session {
 
   /** Whether an item was here before: a publisher that reconnects sends again what may be lost. */
   isOld(item) {
+    if (item.again) return false;
     const last = this.seen.get(item.stream) ?? -1;
     if (item.sequence <= last) return true;
     if (!item.preview) this.seen.set(item.stream, item.sequence);

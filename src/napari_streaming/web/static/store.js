@@ -109,7 +109,8 @@ export class Store {
       case "item": return this.item(message, now, offset);
       case "metric": return this.metric(message);
       case "status": return this.say(message.level, message.text, message.time - offset);
-      case "problem": return this.say("warning", message.text, now);
+      case "problem":
+        return this.say(message.code === "gone" ? "info" : "warning", message.text, now);
       case "gap": return this.gap(message);
       case "end": return this.say("complete", "the program has ended", now);
       case "running": return this.running(message, now);
@@ -145,7 +146,7 @@ export class Store {
     if (!layer) throw new Error(`stream ${message.stream} was never declared`);
     const size = message.arrays.reduce((sum, array) => sum + array.nbytes, 0);
     this.arrivals.push([now, size]);
-    const arrived = ++this.count;
+    const arrived = message.again ? 0 : ++this.count; // what comes again is not new
     const arrays = Object.fromEntries(message.arrays.map((array) => [array.name, array]));
     const problem = mismatch(layer, message, arrays);
     if (problem) return `${layer.name}, item ${message.sequence}: ${problem}`;
@@ -174,7 +175,7 @@ export class Store {
       this.forget(oldest);
     }
     noteInner(this.axes, layer, piece);
-    this.axes.came(piece.at);
+    if (piece.arrived) this.axes.came(piece.at);
   }
 
   forget(piece) {
@@ -228,17 +229,24 @@ export class Store {
 }
 
 /** Return why an item is none of its stream; nothing if it is one. */
-function mismatch({ declare, hasPlanes }, { along, offset }, { data }) {
+function mismatch({ declare, hasPlanes }, { along, offset, step }, { data }) {
   if (data?.dtype !== declare.dtype) return `data of ${data?.dtype}, not ${declare.dtype}`;
   if (!hasPlanes) return "";
+  const steps = stepsOf(declare, step);
   const lead = Object.values(along ?? {}).map((values) => values.length);
   const own = data.shape.slice(lead.length);
-  const end = own.map((n, i) => n + (offset?.[i] ?? 0));
+  const end = own.map((n, i) => (n - 1) * steps[i] + 1 + (offset?.[i] ?? 0));
+  const whole = declare.shape.map((n, i) => Math.ceil(n / steps[i]));
   const fits = offset?.length
     ? end.every((n, i) => n <= declare.shape[i])
-    : String(own) === String(declare.shape);
+    : String(own) === String(whole);
   const isWhole = own.length === declare.shape.length && lead.every((n, i) => n === data.shape[i]);
   return fits && isWhole ? "" : `a shape of ${data.shape} instead of ${declare.shape}`;
+}
+
+/** Return how many pixels along each axis of a plane one pixel of an item stands for. */
+function stepsOf({ shape, axes }, step = 1) {
+  return shape.map((_, i) => (i === axes.length - 2 || i === axes.length - 1 ? step : 1));
 }
 
 function planes(layer, item, array) {
@@ -249,7 +257,9 @@ function planes(layer, item, array) {
   return places(along).map((place, i) => {
     const at = { ...item.at, ...place };
     return {
-      at, shape, set: "", key: keyOf(at), offset: item.offset,
+      at, shape, set: "", key: keyOf(at), offset: item.offset, layer,
+      stream: item.stream, step: item.step ?? 1,
+      full: declare.shape.slice(declare.axes.length - 2, declare.axes.length),
       data: array.data.subarray(i * size, (i + 1) * size),
       scale: pick(item.scale, declare.scale, declare.axes, 1),
       translate: pick(item.translate, declare.translate, declare.axes, 0),
@@ -273,9 +283,10 @@ function pick(own, declared, axes, otherwise) {
 /** Make a part of a plane a whole one, over what was there. */
 function patch(piece, before) {
   const whole = piece.layer.declare.shape;
-  const { shape, offset, data } = piece;
+  const { offset } = piece;
+  const { shape, data } = enlarged(piece, offset);
   const result = new data.constructor(whole.reduce((product, n) => product * n, 1));
-  if (before) result.set(before.data);
+  if (before) result.set(enlarged(before, []).data);
   const inner = shape.slice(offset.length).reduce((product, n) => product * n, 1);
   const run = shape[offset.length - 1] * inner;
   const rows = shape.slice(0, offset.length - 1);
@@ -293,7 +304,29 @@ function patch(piece, before) {
     });
     result.set(data.subarray(row * run, (row + 1) * run), target);
   }
-  Object.assign(piece, { data: result, shape: whole });
+  Object.assign(piece, { data: result, shape: whole, step: 1 });
+}
+
+/** Return the pixels of a piece with one for each that they stand for, and their shape. */
+function enlarged({ layer: { declare }, data, shape, step }, offset) {
+  if (step === 1) return { data, shape };
+  const steps = stepsOf(declare, step);
+  const full = shape.map((n, i) => Math.min(n * steps[i], declare.shape[i] - (offset[i] ?? 0)));
+  const y = declare.axes.length - 2;
+  const inner = shape.slice(y + 2).reduce((product, n) => product * n, 1);
+  const [rows, columns] = full.slice(y);
+  const count = full.slice(0, y).reduce((product, n) => product * n, 1);
+  const made = new data.constructor(count * rows * columns * inner);
+  for (let plane = 0, to = 0; plane < count; plane++) {
+    for (let row = 0; row < rows; row++) {
+      const line = (plane * shape[y] + Math.floor(row / step)) * shape[y + 1];
+      for (let column = 0; column < columns; column++) {
+        const from = (line + Math.floor(column / step)) * inner;
+        for (let channel = 0; channel < inner; channel++) made[to++] = data[from + channel];
+      }
+    }
+  }
+  return { data: made, shape: full };
 }
 
 function set(layer, item, arrays) {
