@@ -171,6 +171,7 @@ def program(request, publisher):
 
 def connected(program, until, count=1):
     until(lambda: program.stats().sinks[0].viewers == count)
+    assert program.flush(15)  # they said what they want: else previews would come as well
 
 
 def enlarged(plane, step):
