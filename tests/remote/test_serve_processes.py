@@ -221,7 +221,7 @@ def test_letters_are_drawn_with_qt_and_without(serve, look, cells, until, qt):
         "scene", {"text_overlay_visible": True, "text_overlay_text": "day 3, 0.5 µm"}
     )
     height, width = until(changed)
-    assert 10 <= height <= 24 and 90 <= width <= 140
+    assert 10 <= height <= 32 and 90 <= width <= 140
     changes = {"scale_bar_visible": True, "axes_visible": True, "canvas_axes_visible": True}
     one.client.send_intent("scene", changes | {"current_slice_visible": True})
     until(lambda: (changed() or (0, 0))[1] > 400)
