@@ -151,7 +151,7 @@ def test_what_goes_wrong_names_the_step_and_the_well(plan, steps, client, cluste
     assert "A01" in result.done
     bad, dead, unreadable = failed["A02"], failed["A03"], failed["A09"]
     assert str(bad) == "step 'first', well A02: ValueError: no focus"
-    assert dead.well == "A03" and "its worker died here or soon after, 1 times" in dead.error
+    assert dead.well == "A03" and "its worker died here or soon after, 1 time" in dead.error
     assert unreadable.step == "source"
 
 
