@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import threading
 import time
@@ -9,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from napari_streaming.errors import StateError
 from napari_streaming.publish.history import History
@@ -977,7 +977,7 @@ def image(desk, **options):
     """Publish a plane of 100 × 1000 pixels."""
     parcel = desk.parcel(**options)
     (array,) = parcel.arrays
-    parcel.arrays = (dataclasses.replace(array, shape=(100, 1000)),)
+    parcel.arrays = (structs.replace(array, shape=(100, 1000)),)
     parcel.declare = IMAGE
     desk.history.keep(parcel)
     desk.outbox.put(parcel)
