@@ -30,7 +30,7 @@ demo: env  ## Start napari with a live demo stream
 	$(BIN)/napari-streaming demo
 
 test: env  ## Run the tests on a virtual screen, two at a time (ARGS="-k name" picks some)
-	$(SCREEN) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(SCREEN) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: env  ## Check style, types and the layering of imports
 	$(BIN)/ruff check .

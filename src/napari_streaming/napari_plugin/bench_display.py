@@ -41,6 +41,8 @@ class Effort:
         Seconds for which planes come as fast as they can.
     large, small : int
         How many planes there are in the end, of the large and of the small ones.
+    sample : int
+        How many of them a median is of.
     """
 
     side: int = 2048
@@ -48,6 +50,7 @@ class Effort:
     load: float = 5.0
     large: int = 1000  # 8.4 GB
     small: int = 100_000
+    sample: int = 100
 
 
 # Does what the lines on its standard input say, and answers when each was begun.
@@ -220,7 +223,7 @@ def measure(effort: Effort | None = None) -> dict[str, Any]:
             | _under_load(bench, effort)
             | _polygons(bench, effort)
             | _metrics(bench)
-            | {"flatness": _flatness(bench, "small", 100, effort.small - 100)}
+            | {"flatness": _flatness(bench, effort, "small", 100, effort.small)}
         )
     finally:
         bench.close()
@@ -318,7 +321,7 @@ def _spilling(bench: _Bench, effort: Effort) -> dict[str, Any]:
     watcher = threading.Thread(target=look)
     watcher.start()
     try:
-        flatness = _flatness(bench, "big", 20, effort.large - 100)
+        flatness = _flatness(bench, effort, "big", 20, effort.large)
     finally:
         done.set()
         watcher.join()
@@ -334,7 +337,7 @@ def _own_memory() -> int:
     return int(info.rss - getattr(info, "shared", 0))
 
 
-def _flatness(bench: _Bench, what: str, early_at: int, late_at: int) -> float:
+def _flatness(bench: _Bench, effort: Effort, what: str, first: int, last: int) -> float:
     name = f"flat-{what}"
 
     def up_to(count: int) -> None:
@@ -344,15 +347,15 @@ def _flatness(bench: _Bench, what: str, early_at: int, late_at: int) -> float:
 
     def median() -> float:
         spent = []
-        for _ in range(100):
+        for _ in range(effort.sample):
             now = bench.shown(name)
             bench.tell(what, name, now)
             spent.append(bench.seconds_until(partial(_grew, bench, name, now)))
         return float(np.median(spent))
 
-    up_to(early_at)
+    up_to(first)
     early = median()
-    up_to(late_at)
+    up_to(last - effort.sample)
     return median() / early
 
 

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.napari
 
 
 def test_everything_is_measured():
-    result = measure(Effort(side=64, repeats=1, load=1.0, large=320, small=320))
+    result = measure(Effort(side=64, repeats=1, load=1.0, large=60, small=200, sample=10))
     assert all(
         result[name]["median"] > 0
         for name in ("first_pixel_ms", "add_image_ms", "fifty_planes_s", "polygons_5000x60_ms")
