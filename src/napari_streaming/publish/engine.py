@@ -243,8 +243,10 @@ class Engine:
 
     def _make_slot_gently(self, nbytes: int) -> Slot | None:
         """Return a slot, giving up nothing but history."""
+        if (slot := self._pool.allocate(nbytes)) is not None:
+            return slot
+        self._post.deliver()  # where a viewer has too much waiting, this alone makes room
         while (slot := self._pool.allocate(nbytes)) is None:
-            self._post.deliver()
             if not self._history.forget_superseded():
                 return None
         return slot
