@@ -310,7 +310,7 @@ class _Source:
         if isinstance(message, Declare):
             if problem := contradiction(message):
                 raise MalformedError(f"stream {message.name!r}: {problem}")
-            known.streams[message.stream] = message, _spec(message)
+            known.streams[message.stream] = message, LayerSpec.declared(message)
         elif isinstance(message, Metric):
             if (news := self._heard[link.peer.run].news(message)) is not None:
                 self._pass_values(news)
@@ -377,23 +377,6 @@ def _peer(role: Literal["publish", "view"], host: str) -> Peer:
         pid=os.getpid(),
         run=new_token(),
         window=ReceiverSettings().window if role == "view" else 0,
-    )
-
-
-def _spec(declare: Declare) -> LayerSpec:
-    return LayerSpec(
-        kind=declare.kind,
-        dtype=declare.dtype,
-        shape=declare.shape,
-        axes=declare.axes,
-        rgb=declare.rgb,
-        scale=declare.scale,
-        translate=declare.translate,
-        units=declare.units,
-        features=declare.features,
-        qos=declare.qos,
-        colormap=declare.colormap,
-        contrast_limits=declare.contrast_limits,
     )
 
 

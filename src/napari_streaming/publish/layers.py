@@ -49,6 +49,24 @@ class LayerSpec:
     colormap: str = field(default="", compare=False)
     contrast_limits: tuple[float, float] | None = field(default=None, compare=False)
 
+    @classmethod
+    def declared(cls, declare: Declare) -> LayerSpec:
+        """Return what a message declares as a stream: the way back from :meth:`declare`."""
+        return cls(
+            kind=declare.kind,
+            dtype=declare.dtype,
+            shape=declare.shape,
+            axes=declare.axes,
+            rgb=declare.rgb,
+            scale=declare.scale,
+            translate=declare.translate,
+            units=declare.units,
+            features=declare.features,
+            qos=declare.qos,
+            colormap=declare.colormap,
+            contrast_limits=declare.contrast_limits,
+        )
+
     def same_structure(self, other: LayerSpec) -> bool:
         """Whether items of both belong to one layer."""
         return self is other or (
